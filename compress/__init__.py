@@ -1,0 +1,3 @@
+"""edge-compress: takes a trained model to a device."""
+
+__version__ = "0.1.0"

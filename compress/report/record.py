@@ -1,0 +1,224 @@
+"""The report as data: schema ``compress.report/1``.
+
+Seconds, bytes and fractions everywhere; points, milliseconds and megabytes are made where a person reads. The JSON
+Schema in ``reports/schema/`` is generated from these classes (``python -m compress.report.record``).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+SCHEMA = "compress.report/1"
+
+Status = Literal["pass", "fail", "inconclusive", "unmeasured"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+class Tool(_Record):
+    """This project's version and those of the packages that had a part in the run."""
+
+    version: str
+    packages: dict[str, str]
+
+
+class Fidelity(_Record):
+    """How near two graphs are on the same samples.
+
+    Attributes:
+        sqnr_db: 10·log10(signal power / error power) over all outputs, in dB; None when the error is zero.
+        agreement: Share of samples with the same arg-max, for outputs [batch, classes]; otherwise None.
+        max_abs_error: Largest absolute difference of any output element.
+        synthetic: Whether the samples were made up.
+    """
+
+    sqnr_db: float | None
+    agreement: Fraction | None
+    max_abs_error: float
+    samples: int
+    synthetic: bool = False
+
+
+class Source(_Record):
+    """The model file that came in; ``export_check`` compares the exported graph with the source model itself."""
+
+    path: str
+    sha256: Sha256
+    kind: str
+    parameters: int
+    macs: int
+    bytes: int
+    export_check: Fidelity | None = None
+    notes: tuple[str, ...] = ()
+
+
+class DataSet(_Record):
+    """A set of samples; ``overlap_with_calibration`` counts evaluation samples that calibration saw too."""
+
+    name: str
+    digest: Sha256
+    samples: int
+    synthetic: bool = False
+    overlap_with_calibration: int | None = None
+
+
+class Data(_Record):
+    """The samples of the run."""
+
+    calibration: DataSet | None
+    evaluation: DataSet | None
+
+
+class Step(_Record):
+    """One step of the pipeline."""
+
+    step: str
+    settings: dict[str, JsonValue]
+    seconds: float
+    metrics: dict[str, JsonValue]
+    input_digest: Sha256
+    output_digest: Sha256
+
+
+class Machine(_Record):
+    """Facts about the machine that measured."""
+
+    measured_on: str | None
+    cpu: str
+    isa: str | None
+    cores: int
+    memory_bytes: int
+    system: str
+    governor: str | None
+    load: float | None
+    steal: Fraction | None
+    temperature_celsius: float | None
+    virtual: bool | None
+
+
+class EngineFile(_Record):
+    """A file of the engine; the path is relative to the report."""
+
+    path: str
+    sha256: Sha256
+    bytes: int
+
+
+class EngineRecord(_Record):
+    """The engine: its files, and how many compute nodes work in each precision."""
+
+    kind: Literal["onnx", "tensorrt", "build-kit"]
+    files: tuple[EngineFile, ...]
+    nodes: dict[str, int]
+    versions: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class Accuracy(_Record):
+    """The paired accuracy difference.
+
+    Attributes:
+        drop: What was lost, in the metric's own unit; positive is worse, whatever the metric's direction.
+        interval: Confidence interval of the drop.
+        samples_to_decide: Estimate of the samples that would decide an inconclusive verdict, or None.
+        measured_on: ``engine``, or ``simulated``: the engine's ONNX graph on this CPU, the engine cannot run here.
+    """
+
+    metric: str
+    unit: Literal["fraction", "value"]
+    baseline: float
+    compressed: float
+    drop: float
+    interval: tuple[float, float]
+    confidence: Fraction
+    samples: int
+    method: str
+    measured_on: Literal["engine", "simulated"]
+
+
+class Percentiles(_Record):
+    """Latency of one engine in seconds; each interval is a 95 % confidence interval of the value before it."""
+
+    p50: float
+    p50_interval: tuple[float, float]
+    p90: float
+    p99: float
+    runs: int
+
+
+class Latency(_Record):
+    """Interleaved latency of the original and of the compressed engine; ``speedup`` is the median ratio."""
+
+    baseline: Percentiles
+    compressed: Percentiles
+    speedup: float
+    interval: tuple[float, float]
+    threads: int
+    batch: int
+    notes: tuple[str, ...] = ()
+
+
+class Size(_Record):
+    """Bytes of the engine files."""
+
+    baseline: int
+    compressed: int
+
+
+class PeakMemory(_Record):
+    """Peak resident memory in bytes."""
+
+    baseline_peak: int
+    compressed_peak: int
+
+
+class Bound(_Record):
+    """The roofline bound: no engine of this graph can be faster on this device."""
+
+    seconds: float
+    limited_by: Literal["compute", "memory"]
+    share_of_bound: Fraction | None
+
+
+class VerdictRecord(_Record):
+    """What the gate says; each reason is a sentence."""
+
+    status: Status
+    exit_code: int
+    reasons: tuple[str, ...]
+
+
+class TargetRecord(_Record):
+    """Everything about one target."""
+
+    target: str
+    runtime: str
+    dialect: str
+    device: Machine
+    engine: EngineRecord | None
+    steps: tuple[Step, ...]
+    accuracy: Accuracy | None
+    fidelity: Fidelity | None
+    latency: Latency | None
+    size: Size | None
+    memory: PeakMemory | None
+    bound: Bound | None
+    verdict: VerdictRecord
+
+
+class Report(_Record):
+    """A whole run."""
+
+    schema_: Annotated[Literal["compress.report/1"], Field(alias="schema")] = SCHEMA
+    created: str
+    tool: Tool
+    seed: int
+    source: Source
+    data: Data
+    steps: tuple[Step, ...]
+    targets: tuple[TargetRecord, ...]
+    verdict: VerdictRecord

@@ -1,0 +1,98 @@
+"""Targets: the devices that an engine is made for, one TOML file each in ``targets/``."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from compress.errors import UsageError, suggest
+from compress.resources import data_folder
+
+Precision = Literal["float32", "float16", "bfloat16", "int8", "fp8", "int4", "fp4"]
+RuntimeName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx", "reference", "null"]
+Isa = Literal["x86-avx2", "x86-vnni", "x86-amx", "arm64-neon", "arm64-dotprod", "arm64-i8mm"]
+DialectName = Literal["u8s8", "u8s8-7bit", "s8s8-symmetric"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Memory(_Strict):
+    """The device's memory: capacity in bytes, bandwidth in bytes per second."""
+
+    bytes: Annotated[int, Field(gt=0)]
+    bandwidth_bytes_per_second: Annotated[float, Field(gt=0)] | None = None
+    source: Annotated[str, Field(min_length=8)]
+
+
+class Peak(_Strict):
+    """The device's dense peak rate in one precision, in operations (2 per multiply-accumulate) per second."""
+
+    precision: Precision
+    operations_per_second: Annotated[float, Field(gt=0)]
+    source: Annotated[str, Field(min_length=8)]
+
+
+class Target(_Strict):
+    """A device: what runs there, which INT8 it takes, how fast it can be at best.
+
+    Attributes:
+        isa: The instruction set of a CPU target, or ``"detect"`` for the machine that the command runs on.
+        compute_capability: ``"8.7"`` for a GPU target.
+        nearest: Compute capability (``"8.6"``) that TensorRT-RTX compiles as proof when no board is at hand.
+        opset: The newest ONNX opset that the runtime on the device takes.
+    """
+
+    name: str
+    description: str
+    aliases: tuple[str, ...] = ()
+    runtime: RuntimeName
+    isa: Isa | Literal["detect"] | None = None
+    compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
+    precisions: tuple[Precision, ...]
+    sparsity: tuple[Literal["2:4"], ...] = ()
+    opset: Annotated[int, Field(ge=13)] = 21
+    memory: Memory | None = None
+    peaks: tuple[Peak, ...] = ()
+    nearest: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def dialect(self) -> DialectName:
+        """The INT8 form that is both right and fast there (DESIGN: dialects)."""
+        if self.runtime in ("tensorrt", "tensorrt_rtx"):
+            return "s8s8-symmetric"
+        return "u8s8-7bit" if self.isa == "x86-avx2" else "u8s8"
+
+
+def load_target(name: str) -> Target:
+    """Return the target of that name or alias, its ``detect`` fields filled in for this machine.
+
+    Raises:
+        UsageError: No such target; the hint names the nearest.
+    """
+    for target in load_targets():
+        if name == target.name or name in target.aliases:
+            return _detect(target)
+    raise UsageError(f"unknown target `{name}`", hint=suggest(name, [t.name for t in load_targets()]))
+
+
+@cache
+def load_targets() -> tuple[Target, ...]:
+    """Return all targets of this installation, sorted by name."""
+    return tuple(read_target(path) for path in sorted(data_folder("targets").glob("*.toml")))
+
+
+def read_target(path: Path) -> Target:
+    """Return the target that a TOML file describes.
+
+    Raises:
+        ConfigError: Not TOML, an unknown key, or a value out of range; the message names the file and the key.
+    """
+    raise NotImplementedError
+
+
+def _detect(target: Target) -> Target:
+    raise NotImplementedError
