@@ -1,0 +1,1 @@
+"""Post-training INT8 quantization: calibrate, plan, insert Q/DQ in the target's dialect."""

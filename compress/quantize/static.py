@@ -1,0 +1,129 @@
+"""The step ``quantize``: static post-training quantization to INT8 in the target's dialect."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import onnx
+import onnx_ir as ir
+from pydantic import Field
+
+from compress.errors import ConditionError, ModelError
+from compress.model import JsonValue, Model
+from compress.quantize.calibrate import Calibration, calibrate
+from compress.quantize.dialects import DIALECTS, Dialect
+from compress.quantize.plan import Plan, observed_values, plan_quantization
+from compress.quantize.qdq import insert_qdq
+from compress.quantize.ranges import Quantization, choose_range, fit_grid
+from compress.runtimes import Session, open_graph
+from compress.steps import StepContext, StepResult, StepSettings
+
+_PER_AXIS_OPSET = 13
+
+
+class QuantizeSettings(StepSettings):
+    """Settings of the step ``quantize``.
+
+    Attributes:
+        observer: How a range is chosen from the activations that were seen.
+        percentile: For the observer ``percentile``: share of the values, in percent, that the range holds.
+    """
+
+    observer: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
+    percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+
+
+def quantize_static(model: Model, settings: QuantizeSettings, context: StepContext) -> StepResult:
+    """Return the model with Q/DQ in the dialect of the target.
+
+    Raises:
+        ModelError: The model is quantized already, has nothing to quantize, or its opset is too old.
+        DataError: The calibration samples give activations that are not finite.
+    """
+    dialect = DIALECTS[context.target.dialect]
+    graph = model.copy_graph()
+    _check_input(graph)
+    plan = plan_quantization(graph.graph, dialect)
+    if not plan.nodes:
+        raise ModelError(
+            f"nothing to quantize: no operator of this model becomes INT8 in dialect {dialect.name}",
+            hint="run `compress inspect MODEL` to see its operators, or compile it as it is with `--recipe float`",
+        )
+    calibration = _calibrate_once(model, context)
+    activations = _fit(plan, dialect, calibration, settings)
+    insert_qdq(graph.graph, plan, dialect, activations)
+    result = Model.from_ir(graph, model.history)
+    check_quantized(result, dialect)
+    metrics: Mapping[str, JsonValue] = {
+        "dialect": dialect.name,
+        "calibration_samples": calibration.samples,
+        "quantized_activations": len(plan.activations()),
+        "integer_nodes": len(plan.nodes),
+    }
+    return StepResult(result, metrics)
+
+
+def _check_input(graph: ir.Model) -> None:
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.graph):
+        raise ModelError(
+            "the model is quantized already: it contains QuantizeLinear or DequantizeLinear",
+            hint="give the float model, or compile this one as it is with `--recipe float`",
+        )
+    opset = graph.opset_imports.get("", 0)
+    if opset < _PER_AXIS_OPSET:
+        raise ModelError(
+            f"opset {opset} has no per-channel quantization", hint="export the model with opset 13 or newer"
+        )
+
+
+def _calibrate_once(model: Model, context: StepContext) -> Calibration:
+    """Return the calibration, shared by all targets and dialects of a run."""
+    key = f"calibration-{model.digest()[:32]}-{context.calibration.digest()[:32]}"
+    found = context.store.get(key)
+    if found is not None:
+        return Calibration.from_bytes(found["calibration.npz"])
+
+    def open_observed(observed: Model, values: list[str]) -> Session:
+        return open_graph(observed.to_bytes(), threads=context.threads, outputs=values)
+
+    calibration = calibrate(
+        model,
+        observed_values(model.graph.graph),
+        context.calibration,
+        open_observed,
+        lambda done, total: context.progress("calibrate", done, total),
+    )
+    context.store.put(key, {"calibration.npz": calibration.to_bytes()})
+    return calibration
+
+
+def _fit(plan: Plan, dialect: Dialect, calibration: Calibration, settings: QuantizeSettings) -> dict[str, Quantization]:
+    sources = dict.fromkeys(str(plan.scale_source(value).name) for value in plan.activations())
+    return {
+        name: fit_grid(
+            choose_range(calibration.histograms[name], dialect.activation, settings.observer, settings.percentile),
+            dialect.activation,
+        )
+        for name in sources
+    }
+
+
+def check_quantized(model: Model, dialect: Dialect) -> None:
+    """Check what must hold of a quantized graph.
+
+    The graph is valid ONNX; activations have the dialect's integer type; a symmetric dialect has no zero point but 0.
+
+    Raises:
+        ConditionError: It does not hold; the message names the node.
+    """
+    try:
+        onnx.checker.check_model(onnx.ModelProto.FromString(model.to_bytes()))
+    except onnx.checker.ValidationError as error:
+        raise ConditionError(f"quantized graph is not valid ONNX: {error}") from error
+    for node in model.graph.graph:
+        if node.op_type != "QuantizeLinear":
+            continue
+        zero = node.inputs[2].const_value if node.inputs[2] is not None else None
+        if zero is None or zero.dtype.numpy() != dialect.activation.numpy_dtype:
+            raise ConditionError(f"{node.name} does not quantize to {dialect.activation.dtype}")
+        if dialect.activation.symmetric and zero.numpy().any():
+            raise ConditionError(f"{node.name} has a zero point other than 0 in the symmetric dialect {dialect.name}")
