@@ -1,22 +1,24 @@
 """The report as data: schema ``compress.report/1``.
 
-Seconds, bytes and fractions everywhere; points, milliseconds and megabytes are made where a person reads. The JSON
-Schema in ``reports/schema/`` is generated from these classes (``python -m compress.report.record``).
+Seconds, bytes and fractions everywhere; points, milliseconds and megabytes are made where a person reads. Infinities
+and not-a-numbers are refused: JSON has no word for them. The JSON Schema in ``reports/schema/`` is generated from these
+classes (``python -m compress.report.schema``).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-SCHEMA = "compress.report/1"
+SCHEMA: Final = "compress.report/1"
 
 Status = Literal["pass", "fail", "inconclusive", "unmeasured"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenInterval = tuple[float, float | None]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Tool(_Record):
@@ -123,8 +125,10 @@ class Accuracy(_Record):
 
     Attributes:
         drop: What was lost, in the metric's own unit; positive is worse, whatever the metric's direction.
-        interval: Confidence interval of the drop.
-        samples_to_decide: Estimate of the samples that would decide an inconclusive verdict, or None.
+        interval: Confidence interval of the drop, at the level ``confidence``.
+        p_value: Probability of so unequal a split of the changed samples if both were equally good (McNemar), or None
+            where the metric does not count samples.
+        method: How the interval was made, in words.
         measured_on: ``engine``, or ``simulated``: the engine's ONNX graph on this CPU, the engine cannot run here.
     """
 
@@ -135,23 +139,32 @@ class Accuracy(_Record):
     drop: float
     interval: tuple[float, float]
     confidence: Fraction
+    p_value: Fraction | None = None
     samples: int
     method: str
     measured_on: Literal["engine", "simulated"]
 
 
 class Percentiles(_Record):
-    """Latency of one engine in seconds; each interval is a 95 % confidence interval of the value before it."""
+    """Latency of one engine in seconds; each interval is a 95 % confidence interval of the value before it.
+
+    An interval's upper end is None where there were too few runs to bound that percentile from above.
+    """
 
     p50: float
-    p50_interval: tuple[float, float]
+    p50_interval: OpenInterval
     p90: float
+    p90_interval: OpenInterval
     p99: float
+    p99_interval: OpenInterval
     runs: int
 
 
 class Latency(_Record):
-    """Interleaved latency of the original and of the compressed engine; ``speedup`` is the median ratio."""
+    """Interleaved latency of the original and of the compressed engine.
+
+    ``speedup`` is the ratio of the medians, original to compressed: 2 is twice as fast.
+    """
 
     baseline: Percentiles
     compressed: Percentiles
@@ -192,8 +205,12 @@ class VerdictRecord(_Record):
     reasons: tuple[str, ...]
 
 
-class TargetRecord(_Record):
-    """Everything about one target."""
+class Measurements(_Record):
+    """Everything about one target that the gate judges.
+
+    Attributes:
+        error: Why there is no engine: what the compiler refused, or what is missing here; None where there is one.
+    """
 
     target: str
     runtime: str
@@ -207,14 +224,21 @@ class TargetRecord(_Record):
     size: Size | None
     memory: PeakMemory | None
     bound: Bound | None
+    error: str | None = None
+
+
+class TargetRecord(Measurements):
+    """Everything about one target, and what the gate says of it."""
+
     verdict: VerdictRecord
 
 
 class Report(_Record):
-    """A whole run."""
+    """A whole run; ``command`` is what a user types to get it again."""
 
     schema_: Annotated[Literal["compress.report/1"], Field(alias="schema")] = SCHEMA
     created: str
+    command: str | None = None
     tool: Tool
     seed: int
     source: Source
