@@ -4,14 +4,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from compress.errors import UsageError, suggest
+from compress import machine
+from compress.config import explain, read_toml
+from compress.errors import ConfigError, TargetError, UsageError, suggest
 from compress.resources import data_folder
 
 Precision = Literal["float32", "float16", "bfloat16", "int8", "fp8", "int4", "fp4"]
 RuntimeName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx", "reference", "null"]
-Isa = Literal["x86-avx2", "x86-vnni", "x86-amx", "arm64-neon", "arm64-dotprod", "arm64-i8mm"]
+Isa = machine.Isa
 DialectName = Literal["u8s8", "u8s8-7bit", "s8s8-symmetric"]
 
 
@@ -41,6 +43,7 @@ class Target(_Strict):
     Attributes:
         isa: The instruction set of a CPU target, or ``"detect"`` for the machine that the command runs on.
         compute_capability: ``"8.7"`` for a GPU target.
+        board: Part of what the board's device tree calls itself; only such a board counts as this device.
         nearest: Compute capability (``"8.6"``) that TensorRT-RTX compiles as proof when no board is at hand.
         opset: The newest ONNX opset that the runtime on the device takes.
     """
@@ -51,6 +54,7 @@ class Target(_Strict):
     runtime: RuntimeName
     isa: Isa | Literal["detect"] | None = None
     compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
+    board: Annotated[str, Field(min_length=2)] | None = None
     precisions: tuple[Precision, ...]
     sparsity: tuple[Literal["2:4"], ...] = ()
     opset: Annotated[int, Field(ge=13)] = 21
@@ -72,6 +76,7 @@ def load_target(name: str) -> Target:
 
     Raises:
         UsageError: No such target; the hint names the nearest.
+        TargetError: This machine's instruction set was asked for and cannot be told.
     """
     for target in load_targets():
         if name == target.name or name in target.aliases:
@@ -91,8 +96,32 @@ def read_target(path: Path) -> Target:
     Raises:
         ConfigError: Not TOML, an unknown key, or a value out of range; the message names the file and the key.
     """
-    raise NotImplementedError
+    try:
+        target = Target.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise explain(error, path.name, Target) from None
+    if target.name != path.stem:
+        raise ConfigError(
+            f"{path.name}: `name`: it is {target.name!r}, but the file is called {path.name}",
+            hint=f'rename the file or write name = "{path.stem}"',
+        )
+    needed = "isa" if target.runtime == "onnxruntime" else "compute_capability"
+    if target.runtime not in ("reference", "null") and getattr(target, needed) is None:
+        raise ConfigError(
+            f"{path.name}: `{needed}` is missing: the runtime {target.runtime} needs it",
+            hint=f"add {needed} as in another file of that folder",
+        )
+    return target
 
 
 def _detect(target: Target) -> Target:
-    raise NotImplementedError
+    if target.isa != "detect":
+        return target
+    isa = machine.detect_isa()
+    if isa is None:
+        known = ", ".join(t.name for t in load_targets() if t.runtime == "onnxruntime" and t.isa != "detect")
+        raise TargetError(
+            f"target `{target.name}`: the instruction set of this CPU ({machine.cpu_name()}) has no INT8 dialect here",
+            hint=f"name the device instead: {known}",
+        )
+    return target.model_copy(update={"isa": isa})
