@@ -1,0 +1,86 @@
+"""``compress.toml`` beside the model: inputs, data, metric, gate defaults. Flags win over the file."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from compress.config import explain, read_toml
+from compress.data.recipes import SampleSettings
+from compress.errors import UsageError
+from compress.gate import Policy
+from compress.model import BATCH, Dimension, TensorSpec
+
+FILE_NAME = "compress.toml"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class InputTable(_Table):
+    """One input: shape (numbers, or names of dynamic dimensions) and NumPy's name of the element type."""
+
+    shape: tuple[Dimension, ...]
+    dtype: str = "float32"
+
+
+class ModelTable(_Table):
+    """What the model file does not say itself."""
+
+    input_tables: Annotated[dict[str, InputTable], Field(alias="inputs")] = Field(default_factory=dict)
+    factory: str | None = None
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs as specifications."""
+        return tuple(TensorSpec(name, table.dtype, table.shape) for name, table in self.input_tables.items())
+
+
+class DataTable(_Table):
+    """Where samples come from: a recipe in ``calibration/``, a path, ``python:module:callable``, or a table."""
+
+    calibration: str | SampleSettings | None = None
+    evaluation: str | SampleSettings | None = None
+    metric: str = "top1"
+
+
+class Project(_Table):
+    """The whole file; ``folder`` is where it lies and where its relative paths start."""
+
+    folder: Path
+    model: ModelTable = ModelTable()
+    data: DataTable = DataTable()
+    gate: Policy = Policy()
+
+
+def load_project(model: Path) -> Project:
+    """Return the project of a model: the ``compress.toml`` in its folder, or defaults where there is none.
+
+    Raises:
+        ConfigError: The file has an unknown key or a wrong value; the message names the key.
+    """
+    folder = model.parent
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return Project(folder=folder)
+    table = read_toml(path)
+    try:
+        return Project.model_validate({**table, "folder": folder})
+    except ValidationError as error:
+        raise explain(error, str(path), Project) from error
+
+
+def parse_input(text: str) -> TensorSpec:
+    """Return the input that a flag states: ``image=batch,3,224,224:float32`` (the type may be left out).
+
+    Raises:
+        UsageError: Not of that form.
+    """
+    name, _, rest = text.partition("=")
+    shape, _, dtype = rest.partition(":")
+    sizes = [part.strip() for part in shape.split(",")]
+    if not name or not all(sizes):
+        raise UsageError(f"--input `{text}` has no shape", hint=f"write it as image={BATCH},3,224,224:float32")
+    dims = tuple(int(size) if size.isdecimal() else size for size in sizes)
+    return TensorSpec(name.strip(), dtype.strip() or "float32", dims)
