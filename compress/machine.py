@@ -1,18 +1,21 @@
-"""Facts about this machine's CPU: its name, its cores, the instruction set that decides the INT8 form.
+"""Facts about this machine: CPU, cores, board, GPUs, and the instruction set that decides the INT8 form.
 
 Where a fact cannot be had honestly the answer is None, never a guess.
 """
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Isa = Literal["x86-avx2", "x86-vnni", "x86-amx", "arm64-neon", "arm64-dotprod", "arm64-i8mm"]
 
 CPUINFO = Path("/proc/cpuinfo")
+BOARD = Path("/proc/device-tree/model")
 _X86 = ("x86_64", "amd64")
 _ARM64 = ("aarch64", "arm64")
 
@@ -92,6 +95,37 @@ def core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def board_name() -> str | None:
+    """Return what the board's device tree calls itself (``"Raspberry Pi 5 Model B Rev 1.0"``), or None without one."""
+    if not BOARD.is_file():
+        return None
+    return BOARD.read_text(encoding="utf-8", errors="replace").strip("\0\n ") or None
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """An NVIDIA GPU: its name and its compute capability, ``"8.9"``."""
+
+    name: str
+    compute_capability: str
+
+
+def list_gpus() -> tuple[Gpu, ...]:
+    """Return the NVIDIA GPUs that ``nvidia-smi`` lists; empty where there is none, or no driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    command = [program, "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603 fixed words
+    except subprocess.TimeoutExpired:
+        return ()
+    if found.returncode != 0:
+        return ()
+    rows = (line.rpartition(",") for line in found.stdout.splitlines())
+    return tuple(Gpu(name.strip(), capability.strip()) for name, comma, capability in rows if comma)
 
 
 def _cpuinfo() -> Mapping[str, str]:

@@ -81,7 +81,8 @@ def load_target(name: str) -> Target:
     for target in load_targets():
         if name == target.name or name in target.aliases:
             return _detect(target)
-    raise UsageError(f"unknown target `{name}`", hint=suggest(name, [t.name for t in load_targets()]))
+    known = [known for target in load_targets() for known in (target.name, *target.aliases)]
+    raise UsageError(f"unknown target `{name}`", hint=suggest(name, known))
 
 
 @cache

@@ -78,6 +78,7 @@ class Availability:
     Attributes:
         build: Whether an engine (not a kit) can be built here.
         run: Whether the engine can be run, and so measured, here.
+        kit: Whether a build kit is written where an engine cannot be built.
         versions: Versions of what is installed.
         reason: Why something is not possible, or None.
         hint: The command that mends it, or None.
@@ -88,6 +89,7 @@ class Availability:
     versions: Mapping[str, str]
     reason: str | None = None
     hint: str | None = None
+    kit: bool = False
 
 
 class Session(Protocol):
