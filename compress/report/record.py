@@ -246,3 +246,7 @@ class Report(_Record):
     steps: tuple[Step, ...]
     targets: tuple[TargetRecord, ...]
     verdict: VerdictRecord
+
+    def to_json(self) -> str:
+        """Return the content of ``report.json``."""
+        return self.model_dump_json(indent=2, by_alias=True) + "\n"

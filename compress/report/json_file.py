@@ -1,0 +1,63 @@
+"""The report as a file: written whole or not at all, read with every mistake named."""
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from compress.config import explain
+from compress.errors import ConfigError
+from compress.report.record import SCHEMA, Report
+from compress.store import REPORT, write_atomically
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a report as JSON, by way of a temporary file in the same folder, so that no reader sees half of it.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    try:
+        write_atomically(path, report.to_json().encode())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {path}: {error.strerror}", hint="choose a folder that exists and may be written to"
+        ) from error
+
+
+def read_report(path: Path) -> Report:
+    """Return the report in a file, or in the folder that ``compress run`` wrote.
+
+    Raises:
+        ConfigError: No such file, not JSON, another schema, an unknown or missing field; the message names the place.
+    """
+    path = path / REPORT if path.is_dir() else path
+    content = _parse(path)
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA:
+        raise ConfigError(
+            f"{path} is not a report of schema {SCHEMA}: its `schema` is {found!r}",
+            hint="give a report.json that this version of `compress run` wrote",
+        )
+    try:
+        return Report.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise explain(error, str(path), Report) from error
+
+
+def _parse(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", hint="give the path of a report.json or of its folder"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not text (byte {error.start})", hint="give the path of a report.json or of its folder"
+        ) from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        place = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
+        raise ConfigError(
+            f"{path} is not JSON ({place})", hint="the file is damaged: `compress run` writes a new one"
+        ) from error
