@@ -1,0 +1,1 @@
+"""Samples: where they come from, how they are transformed, how they fit a model, how outputs are scored."""
