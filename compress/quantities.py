@@ -16,6 +16,7 @@ _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3,
 _BYTES: Final = {
     "B": 1, "KB": 10**3, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
+_TOO_MUCH: Final = 10**18
 _QUANTITY: Final = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµμ]+)\s*", re.ASCII)
 
 
@@ -75,7 +76,6 @@ def _in_pydantic(parse: Callable[[object], Number], value: object) -> Number:
 
 def _quantity(value: object, units: Mapping[str, float], what: str) -> float:
     """Return a quantity in its base unit: text needs a unit, a bare number (TOML) is in the base unit."""
-    amount = 0.0
     if isinstance(value, str):
         found = _QUANTITY.fullmatch(value)
         if found is None or found[2] not in units:
@@ -84,11 +84,12 @@ def _quantity(value: object, units: Mapping[str, float], what: str) -> float:
         unit = units[found[2]]
         amount = float(found[1]) * unit if unit >= 1 else float(found[1]) / round(1 / unit)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        amount = float(value)
+        # TOML's integers have no end, floats do.
+        amount = float(value) if abs(value) < _TOO_MUCH else math.inf
     else:
         raise ValueError(f"`{value}` is not {what}")
-    if not (math.isfinite(amount) and amount > 0):
-        raise ValueError(f"`{value}` is not {what} greater than zero")
+    if not 0 < amount < _TOO_MUCH:
+        raise ValueError(f"`{value}` is not {what} that a policy can use")
     return amount
 
 

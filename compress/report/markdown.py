@@ -1,0 +1,185 @@
+"""The report as Markdown: the verdict first, then what it rests on, in an order that a reviewer can follow."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pydantic import JsonValue
+
+from compress.report.record import DataSet, Machine, Report, Source, Step, TargetRecord
+from compress.report.rows import compare_rows, describe_fidelity, name_compressed, name_outcome
+from compress.report.units import format_bytes, format_seconds, format_share
+
+_ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;", ">": "&gt;", "[": "\\[", "`": "\\`", "*": "\\*", "\\": "\\\\"})
+
+
+def render_markdown(report: Report) -> str:
+    """Return a report as GitHub-flavoured Markdown; text from models and machines is escaped."""
+    blocks = [
+        f"# Compression report: {_text(report.source.path)}",
+        f"**{name_outcome(report.verdict)}** (exit code {report.verdict.exit_code})",
+        _bullets(report.verdict.reasons),
+        *(block for target in report.targets for block in _target(target)),
+        *_steps(report),
+        *_data(report),
+        *_source(report.source),
+        *_machines(report.targets),
+        *_files(report.targets),
+        *_reproduce(report),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _target(target: TargetRecord) -> Iterator[str]:
+    yield f"## {_text(target.target)}: {name_outcome(target.verdict)}"
+    if target.engine is None:
+        yield f"No engine: {_text(target.error or 'the report does not say why')}."
+        return
+    rows = [(row.what, row.original, row.compressed, row.difference) for row in compare_rows(target)]
+    yield _table(("", "original", name_compressed(target), "difference"), rows)
+    nodes = ", ".join(f"{count} {precision}" for precision, count in target.engine.nodes.items() if count)
+    versions = ", ".join(f"{name} {version}" for name, version in target.engine.versions.items())
+    yield _bullets(
+        [
+            f"Engine: {target.engine.kind} for {target.runtime}, dialect {target.dialect}"
+            + (f", {versions}" if versions else ""),
+            *([f"Compute nodes: {nodes}"] if nodes else []),
+            *_conditions(target),
+            *target.engine.notes,
+        ]
+    )
+
+
+def _conditions(target: TargetRecord) -> Iterator[str]:
+    """Yield under what conditions the numbers of a target were measured."""
+    accuracy, latency = target.accuracy, target.latency
+    if accuracy is not None:
+        where = "simulated on the CPU" if accuracy.measured_on == "simulated" else "measured on the engine"
+        p_value = "" if accuracy.p_value is None else f", McNemar mid-p {accuracy.p_value:.2g}"
+        yield (
+            f"Accuracy: {where}, {accuracy.samples} samples, {format_share(accuracy.confidence)} interval by "
+            f"{accuracy.method}{p_value}"
+        )
+    if latency is not None:
+        yield (
+            f"Latency: {latency.compressed.runs} rounds timed in turn with the original, "
+            f"{latency.threads} thread(s), batch {latency.batch}, 95 % interval of the ratio of medians"
+        )
+        yield from latency.notes
+
+
+def _steps(report: Report) -> Iterator[str]:
+    rows = [("all", *_step(step)) for step in report.steps]
+    rows += [(target.target, *_step(step)) for target in report.targets for step in target.steps]
+    if rows:
+        yield "## Steps"
+        yield _table(("target", "step", "settings", "time", "measured"), rows)
+
+
+def _step(step: Step) -> tuple[str, str, str, str]:
+    return step.step, _pairs(step.settings), format_seconds(step.seconds), _pairs(step.metrics)
+
+
+def _pairs(values: Mapping[str, JsonValue]) -> str:
+    return ", ".join(f"{key} {_scalar(value)}" for key, value in values.items())
+
+
+def _scalar(value: JsonValue) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)
+
+
+def _data(report: Report) -> Iterator[str]:
+    sets = (("calibration", report.data.calibration), ("evaluation", report.data.evaluation))
+    rows = [
+        (role, data.name + (" (made up)" if data.synthetic else ""), str(data.samples), _overlap(data), data.digest)
+        for role, data in sets
+        if data is not None
+    ]
+    yield "## Data"
+    if rows:
+        yield _table(("", "set", "samples", "also in calibration", "sha256"), rows)
+    else:
+        yield "No samples were given."
+
+
+def _overlap(data: DataSet) -> str:
+    shared = data.overlap_with_calibration
+    return "" if shared is None else "none" if shared == 0 else f"{shared} samples"
+
+
+def _source(source: Source) -> Iterator[str]:
+    yield "## Source model"
+    facts = [
+        f"{source.path}: {source.kind}, {format_bytes(source.bytes)}, sha256 {source.sha256}",
+        f"{source.parameters:,} parameters, {source.macs:,} multiply-accumulates a sample",
+    ]
+    check = source.export_check
+    if check is not None:
+        facts.append(
+            f"Exported graph against the model itself: {describe_fidelity(check)}, largest difference "
+            f"{check.max_abs_error:.2g} on {check.samples} samples"
+        )
+    yield _bullets([*facts, *source.notes])
+
+
+def _machines(targets: Sequence[TargetRecord]) -> Iterator[str]:
+    yield "## Machines"
+    described: dict[tuple[str, ...], list[str]] = {}
+    for target in targets:
+        described.setdefault(tuple(_facts(target.device)), []).append(target.target)
+    yield _bullets(f"{', '.join(names)}: {'; '.join(facts)}" for facts, names in described.items())
+
+
+def _facts(machine: Machine) -> Iterator[str]:
+    yield (
+        "no device: nothing was measured on it" if machine.measured_on is None else f"measured on {machine.measured_on}"
+    )
+    yield f"{machine.cpu} ({machine.isa or 'ISA unknown'})"
+    yield f"{machine.cores} cores, {format_bytes(machine.memory_bytes)} memory"
+    yield machine.system
+    if machine.governor is not None:
+        yield f"governor {machine.governor}"
+    if machine.load is not None:
+        yield f"load {machine.load:.1f}"
+    if machine.steal is not None:
+        yield f"steal {format_share(machine.steal)}"
+    if machine.temperature_celsius is not None:
+        yield f"{machine.temperature_celsius:.0f} °C"
+    if machine.virtual is not None:
+        yield "virtual machine" if machine.virtual else "bare metal"
+
+
+def _files(targets: Sequence[TargetRecord]) -> Iterator[str]:
+    rows = [
+        (target.target, file.path, format_bytes(file.bytes), file.sha256)
+        for target in targets
+        if target.engine is not None
+        for file in target.engine.files
+    ]
+    if rows:
+        yield "## Files"
+        yield _table(("target", "file", "size", "sha256"), rows)
+
+
+def _reproduce(report: Report) -> Iterator[str]:
+    yield "## Reproduce"
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(report.tool.packages.items()))
+    if report.command is not None:
+        fence = "```"
+        while fence in report.command:
+            fence += "`"
+        yield f"{fence}sh\n{report.command}\n{fence}"
+    yield _text(f"edge-compress {report.tool.version}, seed {report.seed}, {report.created}. {packages}").rstrip()
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_text(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {_text(sentence)}" for sentence in sentences)
+
+
+def _text(text: str) -> str:
+    return " ".join(text.split()).translate(_ESCAPED)

@@ -1,0 +1,109 @@
+"""What people read of one target: rows of original against compressed, as text, for every kind of output."""
+
+from dataclasses import dataclass
+
+from compress.errors import ExitCode
+from compress.report.record import Accuracy, Fidelity, Latency, Size, TargetRecord, VerdictRecord
+from compress.report.units import (
+    format_bytes,
+    format_fraction,
+    format_points,
+    format_ratio,
+    format_seconds,
+    format_value,
+)
+
+NOT_MEASURED = "not measured"
+
+_OUTCOMES = {
+    ExitCode.PASS: "PASS",
+    ExitCode.ACCURACY: "FAIL: accuracy",
+    ExitCode.LATENCY: "FAIL: latency",
+    ExitCode.SIZE: "FAIL: size or memory",
+    ExitCode.TARGET: "FAIL: the target cannot be built or reached here",
+}
+_UNDECIDED = {"inconclusive": "INCONCLUSIVE", "unmeasured": "NOT MEASURED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the comparison; a cell may be empty."""
+
+    what: str
+    original: str
+    compressed: str
+    difference: str
+
+
+def name_outcome(verdict: VerdictRecord) -> str:
+    """Return the verdict in capital words, with what failed: ``"FAIL: latency"``."""
+    code = ExitCode(verdict.exit_code)
+    return _UNDECIDED.get(verdict.status, "") or _OUTCOMES.get(code, code.name)
+
+
+def name_compressed(target: TargetRecord) -> str:
+    """Return what to call the compressed engine: ``INT8`` where a node of it computes so."""
+    return "INT8" if target.engine is not None and target.engine.nodes.get("int8", 0) > 0 else "compressed"
+
+
+def compare_rows(target: TargetRecord) -> tuple[Row, ...]:
+    """Return the rows of a target: accuracy, outputs, latency, size; what nobody measured says so."""
+    return (
+        *_accuracy_rows(target.accuracy),
+        *_fidelity_rows(target.fidelity),
+        *_latency_rows(target.latency, "no device" if target.device.measured_on is None else None),
+        *_size_rows(target.size),
+    )
+
+
+def _accuracy_rows(accuracy: Accuracy | None) -> tuple[Row, ...]:
+    if accuracy is None:
+        return (Row("accuracy", NOT_MEASURED, NOT_MEASURED, "no labelled samples"),)
+    low, high = accuracy.interval
+    if accuracy.unit == "fraction":
+        before, after = format_fraction(accuracy.baseline), format_fraction(accuracy.compressed)
+        drop = f"drop {format_points(accuracy.drop)} points ({format_points(low)} to {format_points(high)})"
+    else:
+        before, after = format_value(accuracy.baseline), format_value(accuracy.compressed)
+        ends = f"{format_value(low, signed=True)} to {format_value(high, signed=True)}"
+        drop = f"drop {format_value(accuracy.drop, signed=True)} ({ends})"
+    simulated = accuracy.measured_on == "simulated"
+    return (Row(accuracy.metric, before, f"{after} simulated" if simulated else after, drop),)
+
+
+def _fidelity_rows(fidelity: Fidelity | None) -> tuple[Row, ...]:
+    if fidelity is None:
+        return ()
+    stated = describe_fidelity(fidelity)
+    return (Row("outputs", "", "", f"{stated}, made-up samples" if fidelity.synthetic else stated),)
+
+
+def describe_fidelity(fidelity: Fidelity) -> str:
+    """Return a fidelity in words: ``"SQNR 24.1 dB, agreement 97.20 %"``."""
+    if fidelity.sqnr_db is None:
+        return "equal"
+    sqnr = f"SQNR {fidelity.sqnr_db:.1f} dB"
+    return sqnr if fidelity.agreement is None else f"{sqnr}, agreement {format_fraction(fidelity.agreement)}"
+
+
+def _latency_rows(latency: Latency | None, why: str | None) -> tuple[Row, ...]:
+    if latency is None:
+        absent = NOT_MEASURED if why is None else f"{NOT_MEASURED} ({why})"
+        return (Row("latency", "", absent, ""),)
+    low, high = latency.interval
+    ratio = f"{format_ratio(latency.speedup)} faster ({format_ratio(low)} to {format_ratio(high)})"
+    if latency.speedup < 1:
+        slower = format_ratio(1 / latency.speedup)
+        ratio = f"{slower} slower ({format_ratio(1 / high)} to {format_ratio(1 / low)})"
+    before, after = latency.baseline, latency.compressed
+    return (
+        Row("latency p50", format_seconds(before.p50), format_seconds(after.p50), ratio),
+        Row("latency p99", format_seconds(before.p99), format_seconds(after.p99), ""),
+    )
+
+
+def _size_rows(size: Size | None) -> tuple[Row, ...]:
+    if size is None:
+        return ()
+    ratio = f"{format_ratio(size.compressed / size.baseline)} the size" if size.baseline else ""
+    return (Row("size", format_bytes(size.baseline), format_bytes(size.compressed), ratio),)
