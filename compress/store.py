@@ -62,10 +62,18 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The output folder while a run is under way: results are staged beside what an earlier run left."""
+    """The output folder while a run is under way: results are staged beside what an earlier run left.
+
+    Attributes:
+        out: The folder that the user sees.
+        staging: Where results wait until :meth:`publish`.
+        scratch: For what nobody needs afterwards.
+        store: Finished steps.
+    """
 
     out: Path
     staging: Path
+    scratch: Path
     store: Store
 
     def publish(self) -> None:
@@ -96,14 +104,17 @@ def open_workspace(out: Path, *, resume: bool) -> Iterator[Workspace]:
         shutil.rmtree(leftover)
     if not resume:
         shutil.rmtree(out / _STEPS, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(dir=out, prefix=_STAGING))
+    hidden = Path(tempfile.mkdtemp(dir=out, prefix=_STAGING))
+    staging, scratch = hidden / "results", hidden / "scratch"
+    staging.mkdir()
+    scratch.mkdir()
     try:
-        yield Workspace(out, staging, Store(out / _STEPS))
+        yield Workspace(out, staging, scratch, Store(out / _STEPS))
     except CompressError:
         shutil.rmtree(out / _STEPS, ignore_errors=True)
         raise
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
         if not existed and not any(out.iterdir()):
             out.rmdir()
 

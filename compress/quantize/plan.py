@@ -4,15 +4,13 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from compress.measure.precision import COMPUTE
 from compress.model import Model
 from compress.quantize.dialects import DIALECTS, Dialect
 from compress.targets import DialectName
 
 Edge = tuple[ir.Node, int]
 """A node and the position of one of its inputs."""
-
-COMPUTE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Einsum", "Attention"})
-"""Operators that do the arithmetic of a network: what a share of integer nodes is counted over."""
 
 _FUSED_ACTIVATIONS = frozenset({"Relu", "Clip"})
 

@@ -5,7 +5,7 @@ the module imports the library it wraps.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -137,3 +137,22 @@ def load_runtime(name: str) -> Runtime:
         KeyError: Not in ``RUNTIMES``.
     """
     return cast("Runtime", importlib.import_module(RUNTIMES[name]))
+
+
+def open_graph(
+    model: Path | bytes, *, threads: int, simulate: bool = False, outputs: Sequence[str] | None = None
+) -> Session:
+    """Return a session of an ONNX file or of serialized bytes on this CPU.
+
+    Args:
+        model: A path (external data is found beside it), or a serialized ``ModelProto``.
+        threads: Threads inside an operator.
+        simulate: Compute Q/DQ as they are written, in float: what the graph means, the same on every instruction set.
+        outputs: Names of the tensors that ``run`` returns, intermediate ones too; without it, the graph's outputs.
+
+    Raises:
+        ModelError: The graph cannot be taken.
+    """
+    from compress.runtimes import onnxruntime
+
+    return onnxruntime.open_graph(model, threads=threads, simulate=simulate, outputs=outputs)

@@ -1,0 +1,187 @@
+"""From what a run did to its report."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+
+from compress import __version__
+from compress.data.gather import RunData
+from compress.data.samples import SampleSet
+from compress.engines import Engines, Measured
+from compress.errors import TargetError
+from compress.intake import Intake
+from compress.measure.cost import count_cost
+from compress.measure.fidelity import compare_outputs
+from compress.measure.machine import describe_machine
+from compress.measure.precision import count_precisions
+from compress.model import Model, StepRecord
+from compress.options import Plan
+from compress.report.record import (
+    Data,
+    DataSet,
+    EngineFile,
+    EngineRecord,
+    Fidelity,
+    Measurements,
+    Report,
+    Source,
+    Step,
+    TargetRecord,
+    Tool,
+    VerdictRecord,
+)
+from compress.runtimes import open_graph
+from compress.store import Workspace
+from compress.targets import Target
+
+PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "tensorrt-rtx-cu13-bindings", "tensorrt", "torch")
+_CHECKED_SAMPLES = 64
+
+
+def describe_run(
+    plan: Plan,
+    source: Intake,
+    data: RunData,
+    export_check: Fidelity,
+    records: tuple[TargetRecord, ...],
+    verdict: VerdictRecord,
+) -> Report:
+    """Return the report of a run whose targets are all done."""
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=plan.options.command,
+        tool=Tool(version=__version__, packages=_versions()),
+        seed=plan.options.seed,
+        source=describe_source(source, export_check),
+        data=describe_data(data),
+        steps=_shared_steps(records),
+        targets=records,
+        verdict=verdict,
+    )
+
+
+def check_export(source: Intake, samples: SampleSet) -> Fidelity:
+    """Return how near the exported graph is to the source model itself, on the first samples.
+
+    Raises:
+        CompressError: One of the two gives outputs that are not finite.
+    """
+    first = next(iter(samples.batches(_CHECKED_SAMPLES if source.model.inputs[0].has_dynamic_batch else 1)))
+    with open_graph(source.model.to_bytes(), threads=1) as session:
+        return compare_outputs(source.reference, session.run, [first], synthetic=samples.synthetic)
+
+
+def describe_source(source: Intake, export_check: Fidelity) -> Source:
+    """Return the record of the model file."""
+    return Source(
+        path=source.path.name,
+        sha256=source.sha256,
+        kind=source.kind,
+        parameters=source.parameters,
+        macs=sum(layer.macs for layer in count_cost(source.model)),
+        bytes=source.bytes,
+        export_check=export_check,
+        notes=source.notes,
+    )
+
+
+def describe_data(data: RunData) -> Data:
+    """Return the record of the samples."""
+    return Data(
+        calibration=_data_set(data.calibration, None),
+        evaluation=_data_set(data.evaluation, data.overlap),
+        notes=data.notes,
+    )
+
+
+def _data_set(samples: SampleSet, overlap: int | None) -> DataSet:
+    return DataSet(
+        name=samples.name,
+        digest=samples.digest(),
+        samples=len(samples),
+        synthetic=samples.synthetic,
+        overlap_with_calibration=overlap,
+    )
+
+
+def describe_target(engines: Engines, model: Model, measured: Measured, work: Workspace) -> Measurements:
+    """Return everything that is known about one target."""
+    files = tuple(
+        EngineFile(path=file.path.relative_to(work.staging).as_posix(), sha256=file.sha256, bytes=file.bytes)
+        for file in engines.compressed.files
+    )
+    engine = EngineRecord(
+        kind=engines.compressed.kind,
+        files=files,
+        nodes=count_precisions(model),
+        versions=dict(engines.compressed.versions),
+        notes=engines.compressed.notes,
+    )
+    return _measurements(engines.target, model, measured=measured, engine=engine)
+
+
+def describe_unbuilt(target: Target, model: Model, error: TargetError) -> Measurements:
+    """Return the record of a target for which no engine could be built."""
+    return _measurements(target, model, error=f"{error.message}. {error.hint or ''}".strip())
+
+
+def _measurements(
+    target: Target,
+    model: Model,
+    *,
+    measured: Measured | None = None,
+    engine: EngineRecord | None = None,
+    error: str | None = None,
+) -> Measurements:
+    machine = describe_machine()
+    ran_here = measured is not None and measured.latency is not None
+    return Measurements(
+        target=target.name,
+        runtime=target.runtime,
+        dialect=target.dialect,
+        device=machine if ran_here else machine.model_copy(update={"measured_on": None}),
+        engine=engine,
+        steps=tuple(_step(record) for record in model.history),
+        accuracy=measured.accuracy if measured else None,
+        fidelity=measured.fidelity if measured else None,
+        latency=measured.latency if measured else None,
+        size=measured.size if measured else None,
+        memory=None,
+        bound=None,
+        error=error,
+    )
+
+
+def with_verdict(measurements: Measurements, verdict: VerdictRecord) -> TargetRecord:
+    """Return the finished record of a target."""
+    return TargetRecord(**{name: getattr(measurements, name) for name in Measurements.model_fields}, verdict=verdict)
+
+
+def _step(record: StepRecord) -> Step:
+    settings: Mapping[str, JsonValue] = record.settings
+    return Step(
+        step=record.step,
+        settings=dict(settings),
+        seconds=record.seconds,
+        metrics=dict(record.metrics),
+        input_digest=record.input_digest,
+        output_digest=record.output_digest,
+    )
+
+
+def _shared_steps(records: tuple[TargetRecord, ...]) -> tuple[Step, ...]:
+    """Return the steps of all targets, each once, in order."""
+    steps = {(step.step, step.output_digest): step for record in records for step in record.steps}
+    return tuple(steps.values())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

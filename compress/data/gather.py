@@ -1,0 +1,63 @@
+"""Which samples a run uses: what the user said, or made-up ones that are marked as such."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.data.binding import bind_samples
+from compress.data.overlap import count_overlap
+from compress.data.recipes import SampleSettings, load_samples
+from compress.data.samples import SampleSet
+from compress.data.subset import take
+from compress.data.synthetic import synthesize
+from compress.model import TensorSpec
+
+Spec = str | SampleSettings
+
+SYNTHETIC_SAMPLES = 32
+BORROWED_SAMPLES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """The samples of a run, bound to the model's inputs.
+
+    Attributes:
+        overlap: How many evaluation samples calibration saw too.
+        notes: Sentences for the report.
+    """
+
+    calibration: SampleSet
+    evaluation: SampleSet
+    overlap: int
+    notes: tuple[str, ...] = ()
+
+
+def load_if_named(spec: Spec | None, base: Path) -> SampleSet | None:
+    """Return the samples that a specification names, or None where there is none."""
+    return None if spec is None else load_samples(spec, base=base)
+
+
+def gather_samples(
+    calibration: SampleSet | None, evaluation: SampleSet | None, inputs: tuple[TensorSpec, ...], seed: int
+) -> RunData:
+    """Return calibration and evaluation samples for a model with these inputs.
+
+    Without evaluation samples, made-up ones serve to compare outputs; they never give an accuracy. Without calibration
+    samples, the first of the evaluation samples serve, which the overlap then shows; without either, made-up ones.
+
+    Raises:
+        DataError: The samples do not fit the inputs.
+    """
+    notes = []
+    synthetic = synthesize(inputs, count=SYNTHETIC_SAMPLES, seed=seed)
+    if calibration is None and evaluation is not None:
+        calibration = take(evaluation, min(BORROWED_SAMPLES, len(evaluation)))
+        notes.append(f"calibrated on {len(calibration)} of the evaluation samples: no calibration samples were given")
+    if calibration is None:
+        notes.append("calibrated on made-up samples: no data was given, so the ranges are guesses")
+    bound = synthetic if calibration is None else bind_samples(calibration, inputs)
+    judged = synthetic if evaluation is None else bind_samples(evaluation, inputs)
+    overlap = 0 if evaluation is None or calibration is None else count_overlap(bound, judged)
+    if overlap:
+        notes.append(f"{overlap} of {len(judged)} evaluation samples are calibration samples too")
+    return RunData(bound, judged, overlap, tuple(notes))

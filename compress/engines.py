@@ -1,0 +1,142 @@
+"""The engine and its opponent: build both, measure both side by side."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from compress.data.samples import SampleSet
+from compress.measure.accuracy import measure_accuracy
+from compress.measure.latency import measure_latency
+from compress.measure.timings import Limits
+from compress.model import Model
+from compress.options import Plan
+from compress.report.record import Accuracy, Fidelity, Latency, Size
+from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
+from compress.runtimes.batching import fixed_batch, in_batches
+from compress.steps import Progress
+from compress.store import Workspace
+from compress.targets import Target
+
+log = logging.getLogger("compress")
+
+_BATCH_BYTES = 16 << 20
+_MAX_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The compressed engine, and the original model as the same runtime would run it.
+
+    Attributes:
+        baseline: None where the runtime only made a build kit.
+    """
+
+    target: Target
+    original: Model
+    runtime: Runtime
+    available: Availability
+    compressed: Engine
+    baseline: Engine | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured on a pair of engines; None where it could not be."""
+
+    accuracy: Accuracy | None
+    fidelity: Fidelity
+    latency: Latency | None
+    size: Size
+
+
+def build_engines(original: Model, compressed: Model, target: Target, work: Workspace, progress: Progress) -> Engines:
+    """Return the engines of the compressed and of the original model, the first in ``engine/<target>``.
+
+    Raises:
+        TargetError: The runtime cannot build here, or its compiler refuses the graph.
+    """
+    task = f"{target.name}: build"
+    progress(task, 0, 2)
+    runtime = load_runtime(target.runtime)
+    engine = runtime.build(compressed, target, _folder(work.staging / "engine" / target.name))
+    progress(task, 1, 2)
+    baseline = None
+    if engine.kind != "build-kit":
+        baseline = runtime.build(original, target, _folder(work.scratch / target.name))
+    progress(task, 2, 2)
+    for line in engine.log:
+        log.info("%s: %s", target.runtime, line)
+    return Engines(target, original, runtime, runtime.available(target), engine, baseline)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> Measured:
+    """Return accuracy, fidelity, latency and size of a pair of engines.
+
+    Where the engine cannot run here, accuracy is simulated on its ONNX graph and latency is not measured.
+    """
+    task = f"{engines.target.name}: accuracy"
+    batch = fixed_batch(engines.original) or _batch_size(samples)
+    measured_on: Literal["engine", "simulated"] = "engine" if _runs_here(engines) else "simulated"
+    original, compressed = _open_pair(engines, plan.cores)
+    with in_batches(original, engines.original) as first, in_batches(compressed, engines.original) as second:
+        accuracy, fidelity = measure_accuracy(
+            first,
+            second,
+            samples,
+            plan.metric,
+            batch=batch,
+            measured_on=measured_on,
+            seed=plan.options.seed,
+            progress=lambda done, total: progress(task, done, total),
+        )
+    latency = _time_engines(engines, samples, plan, progress) if _runs_here(engines) else None
+    return Measured(accuracy, fidelity, latency, _sizes(engines))
+
+
+def _runs_here(engines: Engines) -> bool:
+    return engines.available.run and engines.baseline is not None
+
+
+def _open_pair(engines: Engines, threads: int) -> tuple[Session, Session]:
+    if engines.baseline is not None and engines.available.run:
+        opened = (engines.runtime.open(engine, threads=threads) for engine in (engines.baseline, engines.compressed))
+        first, second = opened
+        return first, second
+    original = open_graph(engines.original.to_bytes(), threads=threads)
+    return original, open_graph(engines.compressed.graph, threads=threads, simulate=True)
+
+
+def _time_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> Latency:
+    task = f"{engines.target.name}: latency"
+    progress(task, 0, 1)
+    batch = fixed_batch(engines.original) or plan.options.batch
+    feed = next(iter(samples.batches(batch))).inputs
+    original, compressed = _open_pair(engines, plan.options.threads)
+    with in_batches(original, engines.original) as first, in_batches(compressed, engines.original) as second:
+        latency = measure_latency(
+            lambda: first.run(feed),
+            lambda: second.run(feed),
+            threads=plan.options.threads,
+            batch=len(next(iter(feed.values()))),
+            limits=Limits(seconds=plan.options.latency_seconds),
+            seed=plan.options.seed,
+        )
+    progress(task, 1, 1)
+    return latency
+
+
+def _batch_size(samples: SampleSet) -> int:
+    first = next(iter(samples.batches(1)))
+    each = sum(array.nbytes for array in first.inputs.values())
+    return max(1, min(_MAX_BATCH, _BATCH_BYTES // max(each, 1)))
+
+
+def _sizes(engines: Engines) -> Size:
+    original = engines.baseline.size() if engines.baseline else len(engines.original.to_bytes())
+    return Size(baseline=original, compressed=engines.compressed.size())

@@ -1,0 +1,150 @@
+"""What a run was asked to do: flags, ``compress.toml`` and defaults brought together before any work starts."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import tomli_w
+
+from compress.data.gather import Spec
+from compress.data.metrics import Metric, load_metric
+from compress.data.samples import SampleSet
+from compress.errors import ModelError, UsageError
+from compress.gate import Policy, make_policy
+from compress.intake import IntakeOptions
+from compress.model import JsonValue, TensorSpec
+from compress.project import Project, load_project
+from compress.recipe import DEFAULT, Recipe, load_recipe
+from compress.report.record import Report
+from compress.targets import Target, load_target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the user said; everything that is None comes from ``compress.toml`` or a default.
+
+    Attributes:
+        targets: Names of targets.
+        data: Calibration samples.
+        evaluation: Labelled evaluation samples.
+        gate: Keys of the policy that win over the project's, as the policy spells them.
+        threads: Threads of the engines while latency is measured.
+        batch: Samples a call while latency is measured.
+        latency_seconds: How long latency is measured at most, for each target.
+        command: What the user typed, for the report.
+    """
+
+    targets: tuple[str, ...]
+    data: str | None = None
+    evaluation: str | None = None
+    metric: str | None = None
+    recipe: str = DEFAULT
+    out: Path | None = None
+    gate: Mapping[str, object] = field(default_factory=dict)
+    inputs: tuple[TensorSpec, ...] = ()
+    factory: str | None = None
+    trust_pickle: bool = False
+    threads: int = 1
+    batch: int = 1
+    seed: int = 0
+    resume: bool = False
+    latency_seconds: float = 8.0
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run with everything resolved."""
+
+    model: Path
+    options: RunOptions
+    project: Project
+    targets: tuple[Target, ...]
+    recipe: Recipe
+    metric: Metric
+    policy: Policy
+    out: Path
+
+    @property
+    def calibration(self) -> Spec | None:
+        """Where calibration samples come from."""
+        return self.options.data or self.project.data.calibration
+
+    @property
+    def evaluation(self) -> Spec | None:
+        """Where evaluation samples come from."""
+        return self.options.evaluation or self.project.data.evaluation
+
+    @property
+    def cores(self) -> int:
+        """How many threads work may use that is not timed."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def intake_options(self, samples: SampleSet | None) -> IntakeOptions:
+        """Return how the model file is to be read: stated inputs, or the shape of the samples."""
+        stated = self.options.inputs or self.project.model.inputs
+        return IntakeOptions(
+            inputs=stated or (samples.specs if samples else ()),
+            factory=self.options.factory or self.project.model.factory,
+            trust_pickle=self.options.trust_pickle,
+            search_path=self.project.folder,
+        )
+
+    def lock(self, report: Report) -> str:
+        """Return ``recipe.lock.toml``: every default resolved, seeds, versions, digests."""
+        data = {
+            role: {"name": used.name, "digest": used.digest, "samples": used.samples}
+            for role, used in (("calibration", report.data.calibration), ("evaluation", report.data.evaluation))
+            if used
+        }
+        policy = {key: value for key, value in self.policy.model_dump(mode="json").items() if value is not None}
+        lock: dict[str, JsonValue | object] = {
+            "schema": "compress.lock/1",
+            "seed": self.options.seed,
+            "targets": [target.name for target in self.targets],
+            "model": {"path": self.model.name, "sha256": report.source.sha256},
+            "recipe": {"name": self.recipe.name, **self.recipe.describe()},
+            "metric": self.metric.name,
+            "gate": policy,
+            "data": data,
+            "latency": {"threads": self.options.threads, "batch": self.options.batch},
+            "versions": {"edge-compress": report.tool.version, **report.tool.packages},
+        }
+        return tomli_w.dumps(lock)
+
+
+def resolve(model: Path, options: RunOptions) -> Plan:
+    """Return the plan of a run; every mistake in flags and files is found here, before anything is written.
+
+    Raises:
+        CompressError: A file is missing, a name is unknown, a value is out of range.
+    """
+    if not model.exists():
+        raise ModelError(f"{model} does not exist", hint="check the path of the model")
+    for name in ("threads", "batch"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} {getattr(options, name)} is not a positive number", hint=f"use --{name} 1")
+    if not options.targets:
+        raise UsageError("no target given", hint="add --target NAME; `compress targets` lists the names")
+    project = load_project(model)
+    targets = tuple({(target := load_target(name)).name: target for name in options.targets}.values())
+    return Plan(
+        model=model,
+        options=_in_working_folder(options),
+        project=project,
+        targets=targets,
+        recipe=load_recipe(options.recipe),
+        metric=load_metric(options.metric or project.data.metric, project.folder),
+        policy=make_policy({**project.gate.model_dump(exclude_none=True), **options.gate}, "gate flags"),
+        out=options.out or Path(f"{model.stem or model.name}.compressed"),
+    )
+
+
+def _in_working_folder(options: RunOptions) -> RunOptions:
+    """Return the options with relative paths of data made absolute: flags start from the working folder."""
+
+    def absolute(spec: str | None) -> str | None:
+        return str(Path(spec).resolve()) if spec is not None and Path(spec).exists() else spec
+
+    return replace(options, data=absolute(options.data), evaluation=absolute(options.evaluation))

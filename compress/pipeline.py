@@ -1,0 +1,89 @@
+"""The straight line: intake, steps, engine, measurement, report, verdict."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compress.assembly import check_export, describe_run, describe_target, describe_unbuilt, with_verdict
+from compress.data.gather import RunData, gather_samples, load_if_named
+from compress.engines import build_engines, measure_engines
+from compress.errors import TargetError
+from compress.gate import judge, worst
+from compress.intake import Intake, take_in
+from compress.options import Plan, RunOptions, resolve
+from compress.report.json_file import write_report
+from compress.report.markdown import render_markdown
+from compress.report.record import Report, TargetRecord
+from compress.steps import Progress, StepContext, run_step
+from compress.store import Workspace, open_workspace, write_atomically
+from compress.targets import Target
+
+log = logging.getLogger("compress")
+
+
+def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
+    """Return the report of a model taken to its targets; engines, reports and logs are in the output folder.
+
+    Raises:
+        CompressError: Anything that the user can mend; nothing is left behind then.
+    """
+    plan = resolve(Path(model), options)
+    with open_workspace(plan.out, resume=options.resume) as work, _logging_to(work.staging / "run.log"):
+        calibration = load_if_named(plan.calibration, plan.project.folder)
+        evaluation = load_if_named(plan.evaluation, plan.project.folder)
+        progress("read the model", 0, 1)
+        source = take_in(plan.model, plan.intake_options(calibration or evaluation))
+        progress("read the model", 1, 1)
+        data = gather_samples(calibration, evaluation, source.model.inputs, options.seed)
+        checked = check_export(source, data.evaluation)
+        write_atomically(work.staging / "model.onnx", source.model.to_bytes())
+        records = tuple(_run_target(target, source, data, plan, work, progress) for target in plan.targets)
+        verdict = worst([record.verdict for record in records], [record.target for record in records])
+        report = describe_run(plan, source, data, checked, records, verdict)
+        write_atomically(work.staging / "recipe.lock.toml", plan.lock(report).encode())
+        write_atomically(work.staging / "report.md", render_markdown(report).encode())
+        write_report(report, work.staging / "report.json")
+        work.publish()
+    return report
+
+
+def _run_target(
+    target: Target, source: Intake, data: RunData, plan: Plan, work: Workspace, progress: Progress
+) -> TargetRecord:
+    """Return everything about one target; steps that another target has done already come from the store."""
+    log.info("target %s: runtime %s, dialect %s", target.name, target.runtime, target.dialect)
+    context = StepContext(target, data.calibration, plan.cores, plan.options.seed, work.store, progress)
+    model = source.model
+    for step in plan.recipe.steps:
+        progress(f"{target.name}: {step.name}", 0, 1)
+        model = run_step(step.name, step.function, step.settings, model, context)
+        log.info("%s: %s", step.name, dict(model.history[-1].metrics))
+        progress(f"{target.name}: {step.name}", 1, 1)
+    try:
+        engines = build_engines(source.model, model, target, work, progress)
+    except TargetError as error:
+        log.warning("%s: %s (%s)", target.name, error.message, error.hint)
+        measurements = describe_unbuilt(target, model, error)
+    else:
+        measured = measure_engines(engines, data.evaluation, plan, progress)
+        measurements = describe_target(engines, model, measured, work)
+    return with_verdict(measurements, judge(measurements, plan.policy))
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Write what the line logs to a file while a run is under way."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    level, propagate = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+        log.setLevel(level)
+        log.propagate = propagate
