@@ -1,0 +1,153 @@
+"""One builder for TensorRT and TensorRT-RTX: their Python modules offer the same classes, so each is an argument."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from compress.errors import TargetError
+
+MAX_BATCH = 16
+"""The largest batch of the optimization profile; a session cuts bigger ones up."""
+
+_WORKSPACE_SHARE = 4
+# Without a GPU every build logs it once although the compiler needs none.
+_NO_DRIVER = re.compile(r"cudaError(?: |\()*(?:35|100)\b|CUDA driver version is insufficient|no CUDA-capable device")
+_WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
+
+
+class CompilationError(TargetError):
+    """The parser took the graph and the compiler did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A serialized engine.
+
+    Attributes:
+        weights_bytes: What the compiler says of the weights alone; the rest of the plan is GPU code. None if unsaid.
+        log: Warnings and errors, a line each.
+    """
+
+    plan: bytes
+    seconds: float
+    weights_bytes: int | None
+    log: tuple[str, ...]
+
+
+def build_plan(
+    trt: ModuleType, graph: Path, *, capability: str | None = None, memory_bytes: int | None = None
+) -> Built:
+    """Return the engine of a strongly typed ONNX file: its types and Q/DQ nodes decide every precision.
+
+    Args:
+        trt: ``tensorrt`` or ``tensorrt_rtx_bindings``.
+        graph: Path of the ONNX file (the parser does not find external data from bytes).
+        capability: Compute capability (``"8.6"``) to compile for ahead of time (TensorRT-RTX); None: the GPU here.
+        memory_bytes: The device's memory; a quarter of it may be used as workspace.
+
+    Raises:
+        TargetError: The parser refuses a node; the message names it.
+        CompilationError: The compiler refuses a layer; the message names it.
+    """
+    with _capture(trt) as (logger, lines):
+        builder = trt.Builder(logger)
+        if builder is None:
+            raise TargetError("TensorRT cannot start its builder", hint=_last_error(lines))
+        network = _parse(trt, builder, logger, graph)
+        config = builder.create_builder_config()
+        if capability is not None:
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(getattr(trt.ComputeCapability, capability_name(capability)), 0)
+        if memory_bytes is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory_bytes // _WORKSPACE_SHARE)
+        profile = _profile(builder, network)
+        if profile is not None:
+            config.add_optimization_profile(profile)
+        start = time.perf_counter()
+        plan = builder.build_serialized_network(network, config)
+        seconds = time.perf_counter() - start
+    if plan is None:
+        raise CompilationError(f"the compiler refuses the graph: {_last_error(lines)}")
+    weights = [int(found[1]) for _, line in lines if (found := _WEIGHTS.search(line))]
+    log = tuple(line for severity, line in lines if severity <= _WARNING)
+    return Built(bytes(plan), seconds, weights[-1] if weights else None, log)
+
+
+def capability_name(capability: str) -> str:
+    """Return TensorRT-RTX's name of a compute capability: ``"8.6"`` → ``"SM86"``."""
+    return "SM" + capability.replace(".", "")
+
+
+_WARNING = 2
+_ERROR = 1
+
+
+@contextmanager
+def _capture(trt: ModuleType) -> Iterator[tuple[Any, list[tuple[int, str]]]]:
+    """Yield the logger of the module and the (severity, line) pairs it receives."""
+    logger = make_logger(trt)
+    logger.lines = []
+    yield logger, logger.lines
+
+
+@cache
+def make_logger(trt: ModuleType) -> Any:
+    """Return the logger of a TensorRT module: one for the whole process, since TensorRT registers only the first."""
+
+    class Lines(trt.ILogger):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.lines: list[tuple[int, str]] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if not _NO_DRIVER.search(message):
+                self.lines.append((int(severity), " ".join(message.split())))
+
+    return Lines()
+
+
+def _parse(trt: ModuleType, builder: Any, logger: Any, graph: Path) -> Any:
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(graph)):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        raise TargetError(
+            f"the parser refuses the graph: {_describe(errors[0]) if errors else graph.name}",
+            hint="replace that node, or keep it out of the exported graph",
+        )
+    return network
+
+
+def _describe(error: Any) -> str:
+    reason = " ".join(error.desc().split())
+    where = f"node `{error.node_name()}` ({error.node_operator()}): " if error.node_name() else ""
+    return f"{where}{reason if reason not in ('', 'false') else 'not supported'}"
+
+
+def _profile(builder: Any, network: Any) -> Any:
+    """Return the range of shapes to compile for: batch 1 to MAX_BATCH, best at 1; None where all shapes are fixed."""
+    profile = None
+    for tensor in (network.get_input(index) for index in range(network.num_inputs)):
+        shape = list(tensor.shape)
+        if -1 in shape[1:]:
+            axis = shape.index(-1, 1)
+            raise TargetError(
+                f"input `{tensor.name}`: axis {axis} is dynamic; TensorRT needs a size for every axis but the batch",
+                hint="fix the shape under [model] inputs in compress.toml",
+            )
+        if shape[:1] == [-1]:
+            profile = profile or builder.create_optimization_profile()
+            rest = shape[1:]
+            profile.set_shape(tensor.name, [1, *rest], [1, *rest], [MAX_BATCH, *rest])
+    return profile
+
+
+def _last_error(lines: list[tuple[int, str]]) -> str:
+    errors = [line for severity, line in lines if severity <= _ERROR]
+    return errors[-1] if errors else "it does not say why"
