@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compress.config import explain, read_toml
-from compress.errors import ConfigError, ExitCode
+from compress.errors import ConfigError, ExitCode, UsageError
 from compress.measure.statistics import samples_to_decide
 from compress.quantities import Duration, Size
 from compress.report.record import Accuracy, Latency, Measurements, Status, VerdictRecord
@@ -21,6 +21,13 @@ from compress.report.units import format_bytes, format_points, format_ratio, for
 DEFAULT_MAX_DROP_POINTS: Final = 1.0
 """What a release may lose at most where nobody says otherwise."""
 
+_FLAG_HINTS: Final = {
+    "--max-drop": "points of accuracy, zero or more: --max-drop 0.5",
+    "--max-latency": "a number and its unit: --max-latency 8ms",
+    "--max-size": "a number and its unit: --max-size 5MB",
+    "--min-speedup": "a ratio greater than zero: --min-speedup 1.5",
+    "--require": "simulated or measured",
+}
 _SEVERITY: Final = (
     ExitCode.TARGET,
     ExitCode.ACCURACY,
@@ -78,6 +85,21 @@ def read_policy(path: Path) -> Policy:
     if not isinstance(table, dict):
         raise ConfigError(f"{path} has no [gate] table", hint='put the limits under [gate]: max_size = "5MB"')
     return make_policy(table, f"{path}: [gate]")
+
+
+def override_policy(policy: Policy, flags: Mapping[str, object]) -> Policy:
+    """Return a policy with some fields replaced by what flags say (text as typed); None leaves a field as it is.
+
+    Raises:
+        UsageError: A value that the flag does not take; the message names the flag.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        return Policy.model_validate(policy.model_dump(exclude_unset=True) | given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        flag = "--" + str(wrong["loc"][0]).replace("_", "-")
+        raise UsageError(f"{flag} {wrong['input']}: {wrong['msg']}", hint=_FLAG_HINTS.get(flag)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,6 +87,22 @@ def time_interleaved(
             gc.enable()
     seconds = np.array(rounds.seconds, dtype=np.float64)
     return Timings(seconds[warm:, 0], seconds[warm:, 1], seconds[:warm], steady, (before, after))
+
+
+def replay_timings(baseline: Sequence[float], compressed: Sequence[float]) -> Timings:
+    """Return timings that were recorded earlier, seconds a call, as if measured on a steady and idle machine.
+
+    The longer record is cut to the shorter one's rounds.
+    """
+    rounds = min(len(baseline), len(compressed))
+    idle = Pressure(total_seconds=0.0, busy_seconds=0.0, own_seconds=0.0, steal_seconds=None)
+    return Timings(
+        baseline=np.array(baseline[:rounds], dtype=np.float64),
+        compressed=np.array(compressed[:rounds], dtype=np.float64),
+        warm_up=np.empty((0, 2)),
+        steady=True,
+        pressure=(idle, idle),
+    )
 
 
 class _Rounds:

@@ -11,12 +11,17 @@ from compress.report.rows import compare_rows, name_compressed, name_outcome
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "unmeasured": "bold yellow"}
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console, *, quiet: bool = False) -> None:
     """Print a report: every target's comparison and notes, then the verdict with its reasons.
 
     Text from the report is never read as markup.
+
+    Args:
+        report: What to print.
+        console: Where; plain text where it is not a terminal.
+        quiet: Print the verdict and its reasons only.
     """
-    for target in report.targets:
+    for target in () if quiet else report.targets:
         _line(
             console, Text.assemble((target.target, "bold"), f"  {target.runtime}, {target.dialect}  "), target.verdict
         )
