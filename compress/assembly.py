@@ -15,7 +15,7 @@ from compress.intake import Intake
 from compress.measure.cost import count_cost
 from compress.measure.fidelity import compare_outputs
 from compress.measure.machine import describe_machine
-from compress.measure.precision import count_precisions
+from compress.precision import count_precisions
 from compress.model import Model, StepRecord
 from compress.options import Plan
 from compress.report.record import (

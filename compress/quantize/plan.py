@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from compress.measure.precision import COMPUTE
+from compress.precision import COMPUTE
 from compress.model import Model
 from compress.quantize.dialects import DIALECTS, Dialect
 from compress.targets import DialectName

@@ -11,7 +11,8 @@ from compress.model import Model
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return random weights whose products keep the size of what they multiply."""
-    values = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(max(np.prod(shape[1:]), 1))
+    fan_in = float(np.prod(shape[1:]))
+    values = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(max(fan_in, 1.0))
     return np.asarray(values, np.float32)
 
 
