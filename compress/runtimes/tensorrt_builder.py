@@ -18,6 +18,7 @@ MAX_BATCH = 16
 _WORKSPACE_SHARE = 4
 # Without a GPU every build logs it once although the compiler needs none.
 _NO_DRIVER = re.compile(r"cudaError(?: |\()*(?:35|100)\b|CUDA driver version is insufficient|no CUDA-capable device")
+_NO_DRIVER_CLAUSE = re.compile(r"\s*\[checkMacros\.cpp::catchCudaError.*$", re.DOTALL)
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
 
 
@@ -125,7 +126,7 @@ def _parse(trt: ModuleType, builder: Any, logger: Any, graph: Path) -> Any:
 
 
 def _describe(error: Any) -> str:
-    reason = " ".join(error.desc().split())
+    reason = " ".join(_NO_DRIVER_CLAUSE.sub("", error.desc()).split())
     where = f"node `{error.node_name()}` ({error.node_operator()}): " if error.node_name() else ""
     return f"{where}{reason if reason not in ('', 'false') else 'not supported'}"
 

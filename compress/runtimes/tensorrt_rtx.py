@@ -1,0 +1,133 @@
+"""TensorRT-RTX: compiles for desktop GPUs from Turing to Blackwell ahead of time, without having one."""
+
+import importlib
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+from compress import machine
+from compress.errors import TargetError
+from compress.model import Model
+from compress.runtimes import Availability, Engine
+from compress.runtimes.engine_files import list_files, write_graph
+from compress.runtimes.tensorrt_builder import Built, build_plan, capability_name
+from compress.runtimes.tensorrt_checks import require_accepted
+from compress.runtimes.tensorrt_session import PlanSession, open_plan
+from compress.runtimes.turing import CAPABILITY as TURING
+from compress.runtimes.turing import halve_products
+from compress.store import write_atomically
+from compress.targets import Target
+
+PLAN = "model.engine"
+INSTALL = 'pip install "edge-compress[rtx]"'
+
+_MODULE = "tensorrt_rtx_bindings"
+
+
+def available(target: Target) -> Availability:
+    """Return what can be done here: any engine where the package is installed; run only on the target's own GPU."""
+    trt = find_module()
+    if trt is None:
+        return Availability(False, False, {}, "TensorRT-RTX is not installed", INSTALL)
+    versions = {"tensorrt_rtx": str(trt.__version__)}
+    if not supports(trt, target.compute_capability):
+        reason = f"TensorRT-RTX {trt.__version__} does not compile for compute capability {target.compute_capability}"
+        return Availability(False, False, versions, reason)
+    if not any(gpu.compute_capability == target.compute_capability for gpu in machine.list_gpus()):
+        reason = f"no GPU of compute capability {target.compute_capability} here: it compiles, and cannot be measured"
+        return Availability(True, False, versions, reason)
+    return Availability(True, True, versions)
+
+
+def build(model: Model, target: Target, folder: Path) -> Engine:
+    """Write the engine and its graph into the folder.
+
+    Raises:
+        TargetError: Not installed, or the graph is refused; the message names the node.
+    """
+    trt = find_module()
+    if trt is None:
+        raise TargetError(f"target {target.name}: TensorRT-RTX is not installed", hint=INSTALL)
+    capability = target.compute_capability or ""
+    if not supports(trt, capability):
+        raise TargetError(f"target {target.name}: TensorRT-RTX does not compile for compute capability {capability}")
+    require_accepted(model, target.name)
+    fitted, halved = fit_graph(model, capability)
+    graph = write_graph(fitted, folder)
+    built = build_plan(trt, graph, capability=capability, memory_bytes=target.memory.bytes if target.memory else None)
+    plan = folder / PLAN
+    write_atomically(plan, built.plan)
+    return Engine(
+        runtime="tensorrt_rtx",
+        kind="tensorrt",
+        target=target.name,
+        folder=folder,
+        main=plan,
+        graph=graph,
+        files=list_files([plan, graph]),
+        versions={"tensorrt_rtx": str(trt.__version__)},
+        log=built.log,
+        notes=(*describe_halving(halved), describe_plan(built)),
+    )
+
+
+def open(engine: Engine, *, threads: int) -> PlanSession:  # noqa: A001, ARG001 the shape of every runtime module
+    """Return a session on the GPU here.
+
+    Raises:
+        TargetError: Not installed, or no GPU that takes the engine.
+    """
+    trt = find_module()
+    if trt is None:
+        raise TargetError("TensorRT-RTX is not installed", hint=INSTALL)
+    return open_plan(trt, engine)
+
+
+def prove(model: Model, capability: str) -> tuple[Built, str, int] | None:
+    """Return what compiling the graph for a compute capability gave, the version, and how many products were halved.
+
+    Nothing is kept of the engine. None where TensorRT-RTX is not installed or does not know the capability.
+
+    Raises:
+        TargetError: The parser refuses the graph; :class:`~compress.runtimes.tensorrt_builder.CompilationError`: the
+            compiler does.
+    """
+    trt = find_module()
+    if trt is None or not supports(trt, capability):
+        return None
+    fitted, halved = fit_graph(model, capability)
+    with tempfile.TemporaryDirectory() as scratch:
+        built = build_plan(trt, write_graph(fitted, Path(scratch)), capability=capability)
+    return built, str(trt.__version__), halved
+
+
+def find_module() -> ModuleType | None:
+    """Return TensorRT-RTX's Python module, or None where it, or a library it needs, is missing."""
+    try:
+        return importlib.import_module(_MODULE)
+    except (ImportError, OSError):
+        return None
+
+
+def supports(trt: ModuleType, capability: str | None) -> bool:
+    """Return whether TensorRT-RTX compiles for that compute capability."""
+    return capability is not None and hasattr(trt.ComputeCapability, capability_name(capability))
+
+
+def fit_graph(model: Model, capability: str) -> tuple[Model, int]:
+    """Return the graph as the compiler takes it for that capability, and how many products now run in float16."""
+    return halve_products(model) if capability == TURING else (model, 0)
+
+
+def describe_halving(count: int) -> tuple[str, ...]:
+    """Return the sentence for the report about products in float16; none where there are none."""
+    if not count:
+        return ()
+    what = "1 matrix product" if count == 1 else f"{count} matrix products"
+    return (f"TensorRT-RTX has no float32 matrix product on Turing: {what} computed in float16 with casts around.",)
+
+
+def describe_plan(built: Built) -> str:
+    """Return the sentence for the report about the size of an engine."""
+    weights = f", of which {built.weights_bytes:,} are weights and the rest GPU code" if built.weights_bytes else ""
+    return f"Compiled in {built.seconds:.1f} s to {len(built.plan):,} bytes{weights}."

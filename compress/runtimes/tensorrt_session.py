@@ -1,0 +1,104 @@
+"""Running a TensorRT engine on the GPU here, with torch's CUDA tensors as its memory."""
+
+from collections.abc import Callable
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import DataError, TargetError
+from compress.runtimes import Engine, Feed
+from compress.runtimes.tensorrt_builder import make_logger
+
+
+def open_plan(trt: ModuleType, engine: Engine) -> "PlanSession":
+    """Return a session of a serialized engine on the first GPU.
+
+    Raises:
+        TargetError: torch sees no GPU, or the engine was built for another one.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise TargetError(
+            f"the engine for {engine.target} needs an NVIDIA GPU, and torch sees none here",
+            hint="run it on the device; accuracy is simulated on the engine's graph meanwhile",
+        )
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    return PlanSession(trt, engine.main.read_bytes(), "cuda", stream.cuda_stream, stream.synchronize)
+
+
+class PlanSession:
+    """A loaded engine; leaving its context frees it.
+
+    Args:
+        trt: The module that built it.
+        plan: The serialized engine.
+        device: Where torch puts the tensors whose addresses the engine gets.
+        stream: Handle of the CUDA stream to run on.
+        synchronize: Waits until that stream is done.
+    """
+
+    def __init__(self, trt: ModuleType, plan: bytes, device: str, stream: int, synchronize: Callable[[], None]) -> None:
+        self._engine: Any = trt.Runtime(make_logger(trt)).deserialize_cuda_engine(plan)
+        self._context: Any = None if self._engine is None else self._engine.create_execution_context()
+        if self._context is None:
+            raise TargetError(
+                "TensorRT cannot load the engine: it was built for another GPU or another version",
+                hint="build it again on this machine",
+            )
+        self._device, self._stream, self._synchronize = device, stream, synchronize
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        self._outputs = {
+            name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+            for name in names
+            if name not in self._inputs
+        }
+
+    def run(self, feed: Feed) -> dict[str, NDArray[np.generic]]:
+        """Return the outputs by name for inputs by name, each [batch, …]; big batches are cut up.
+
+        Raises:
+            DataError: An input is missing.
+            TargetError: The session is closed, or the GPU refuses.
+        """
+        if self._context is None:
+            raise TargetError("this TensorRT session is closed", hint="open the engine again")
+        missing = [name for name in self._inputs if name not in feed]
+        if missing:
+            raise DataError(f"no value for input `{missing[0]}`", hint=f"the inputs are {', '.join(self._inputs)}")
+        batch = len(feed[self._inputs[0]])
+        most = int(self._engine.get_tensor_profile_shape(self._inputs[0], 0)[2][0])
+        parts = [
+            self._run_part({name: feed[name][start : start + most] for name in self._inputs})
+            for start in range(0, batch, most)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def _run_part(self, feed: Feed) -> dict[str, NDArray[np.generic]]:
+        import torch
+
+        # The tensors must outlive the call: the engine only has their addresses.
+        inputs = {name: torch.from_numpy(np.ascontiguousarray(feed[name])).to(self._device) for name in feed}
+        for name, tensor in inputs.items():
+            self._context.set_input_shape(name, tuple(tensor.shape))
+            self._context.set_tensor_address(name, tensor.data_ptr())
+        outputs: dict[str, torch.Tensor] = {}
+        for name, dtype in self._outputs.items():
+            empty = torch.from_numpy(np.empty(tuple(self._context.get_tensor_shape(name)), dtype))
+            outputs[name] = empty.to(self._device)
+            self._context.set_tensor_address(name, outputs[name].data_ptr())
+        if not self._context.execute_async_v3(self._stream):
+            raise TargetError("the GPU refuses to run the engine", hint="see the messages of the NVIDIA driver")
+        self._synchronize()
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context = self._engine = None
