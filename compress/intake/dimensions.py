@@ -7,14 +7,17 @@ import onnx_ir as ir
 
 from compress.model import BATCH, TensorSpec
 
+_ANONYMOUS = re.compile(r"[su]\d+|unk__\d+")
+"""How PyTorch and ONNX's shape inference call sizes that nobody named."""
+
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def name_dimensions(graph: ir.Model, specs: Sequence[TensorSpec] = ()) -> None:
     """Rename every dynamic dimension of the graph, in inputs, outputs and all values between.
 
-    The first axis of an input becomes ``batch``, other axes what ``specs`` call them, or ``<input>_dim<axis>``. A
-    dimension that comes again keeps its first name; expressions (``2*s0``) follow.
+    The first axis of an input becomes ``batch``, other axes what ``specs`` call them, what the file calls them, or
+    ``<input>_dim<axis>``. A dimension that comes again keeps its first name; expressions (``2*s0``) follow.
     """
     names = _input_names(graph, {spec.name: spec for spec in specs})
     for value in _values(graph.graph):
@@ -28,7 +31,7 @@ def _input_names(graph: ir.Model, specs: Mapping[str, TensorSpec]) -> dict[str, 
         for axis, size in enumerate(value.shape or ()):
             if isinstance(size, int):
                 continue
-            wanted = _axis_name(value.name or "", axis, specs)
+            wanted = _axis_name(value.name or "", axis, size.value, specs)
             if size.value is None:
                 value.shape = _with_name(value.shape, axis, wanted)
             elif size.value not in names:
@@ -36,11 +39,26 @@ def _input_names(graph: ir.Model, specs: Mapping[str, TensorSpec]) -> dict[str, 
     return names
 
 
-def _axis_name(name: str, axis: int, specs: Mapping[str, TensorSpec]) -> str:
+def fixed_batch_notes(graph: ir.Model) -> tuple[str, ...]:
+    """Return a sentence for each input whose first axis is a number."""
+    fixed = {
+        value.name or "": size
+        for value in graph.graph.inputs
+        if value.shape is not None and value.shape.rank() > 1 and isinstance(size := value.shape[0], int)
+    }
+    return tuple(
+        f"Input `{name}` has a fixed batch of {size}; export with a dynamic first axis to use other batch sizes."
+        for name, size in fixed.items()
+    )
+
+
+def _axis_name(name: str, axis: int, known: str | None, specs: Mapping[str, TensorSpec]) -> str:
     spec = specs.get(name)
+    if axis == 0:
+        return BATCH
     if spec is not None and axis < len(spec.shape) and isinstance(said := spec.shape[axis], str):
         return said
-    return BATCH if axis == 0 else f"{name}_dim{axis}"
+    return f"{name}_dim{axis}" if known is None or _ANONYMOUS.fullmatch(known) else known
 
 
 def _with_name(shape: ir.Shape | None, axis: int, name: str) -> ir.Shape:

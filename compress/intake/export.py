@@ -1,14 +1,14 @@
 """PyTorch → ONNX, with a dynamic batch and readable names."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import onnx_ir as ir
 
 from compress.errors import ModelError
-from compress.intake.dimensions import name_dimensions
+from compress.intake.dimensions import fixed_batch_notes, name_dimensions
 from compress.intake.quiet import first_reason, quiet
 from compress.model import BATCH, TensorSpec
 
@@ -49,7 +49,7 @@ def export_program(program: "ExportedProgram", specs: Sequence[TensorSpec], opse
     """Return the ONNX graph of an exported program; its own inputs count, ``specs`` only name dynamic axes.
 
     Raises:
-        ModelError: An operator that ONNX lacks, inputs that are no tensors, or specs of other inputs.
+        ModelError: An operator that ONNX lacks, or inputs that are no tensors.
     """
     import torch
 
@@ -66,10 +66,9 @@ def export_program(program: "ExportedProgram", specs: Sequence[TensorSpec], opse
     if exported is None:
         raise ModelError("PyTorch's exporter returned nothing", hint="Export to ONNX yourself and give that file.")
     graph: ir.Model = exported.model
-    _check_specs(graph, specs)
     name_outputs(graph, _output_keys(program))
     name_dimensions(graph, specs)
-    return Exported(graph, _fixed_batch_notes(graph))
+    return Exported(graph, fixed_batch_notes(graph))
 
 
 def export_module(module: "nn.Module", specs: Sequence[TensorSpec], opset: int) -> Exported:
@@ -184,29 +183,8 @@ def _torch_dtype(spec: TensorSpec) -> "torch.dtype":
     return dtype
 
 
-def _check_specs(graph: ir.Model, specs: Sequence[TensorSpec]) -> None:
-    known = {value.name or "": value for value in graph.graph.inputs}
-    for spec in specs:
-        if spec.name not in known:
-            raise ModelError(
-                f"the model has no input `{spec.name}`", hint=f"Its inputs: {', '.join(sorted(known)) or 'none'}."
-            )
-
-
 def _output_keys(program: "ExportedProgram") -> list[str]:
     spec = program.call_spec.out_spec
     if spec is not None and spec.type is dict and all(child.is_leaf() for child in spec.children()):
         return [str(key) for key in cast("Sequence[object]", spec.context)]
     return []
-
-
-def _fixed_batch_notes(graph: ir.Model) -> tuple[str, ...]:
-    fixed: Mapping[str, int] = {
-        value.name or "": size
-        for value in graph.graph.inputs
-        if value.shape is not None and value.shape.rank() > 1 and isinstance(size := value.shape[0], int)
-    }
-    return tuple(
-        f"Input `{name}` has a fixed batch of {size}: export with a dynamic first axis to measure other batch sizes."
-        for name, size in fixed.items()
-    )

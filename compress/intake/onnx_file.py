@@ -1,0 +1,138 @@
+"""ONNX files: checked, complete, inlined, and of an opset that the rest understands."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from compress.errors import ModelError
+from compress.intake.dimensions import fixed_batch_notes, name_dimensions
+from compress.intake.external_data import load_external_data
+from compress.intake.quiet import first_reason
+from compress.intake.source import Converted, IntakeOptions, Reference, inputs_unknown
+from compress.runtimes import Feed
+
+if TYPE_CHECKING:
+    import onnx
+
+OLDEST_OPSET = 13
+_AGAIN = "Export the model again with a current exporter, and check it with `onnx.checker.check_model`."
+
+
+def read_onnx(path: Path, options: IntakeOptions) -> Converted:
+    """Return the graph of an ONNX file, and how to run the file as it came.
+
+    Raises:
+        ModelError: External data outside the folder or incomplete, a graph that ONNX's checker refuses, inputs or
+            operators that a device cannot take, or an opset that cannot be brought up to date.
+    """
+    import onnx
+
+    model = onnx.ModelProto.FromString(path.read_bytes())
+    extra = load_external_data(model, path.resolve().parent)
+    _check(path, model)
+    original = model.SerializeToString(deterministic=True)
+    model, notes = _modernise(path, _inline(path, model))
+    graph = ir.from_proto(_infer(path, model))
+    _complete_inputs(path, graph, options)
+    name_dimensions(graph, options.inputs)
+    notes = (*notes, *_foreign_notes(graph), *fixed_batch_notes(graph))
+    return Converted("onnx", graph, _reference(original), notes, extra)
+
+
+def _check(path: Path, model: "onnx.ModelProto") -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise ModelError(f"{path.name} is not valid ONNX: {first_reason(error)}", hint=_AGAIN) from error
+    for node in _nodes(model.graph):
+        mode = next((a.i for a in node.attribute if a.name == "training_mode"), 0)
+        if node.op_type == "BatchNormalization" and (mode or len(node.output) > 1):
+            raise ModelError(
+                f"{path.name} was exported in training mode (BatchNormalization `{node.name}`)",
+                hint="Call `model.eval()` before the export.",
+            )
+
+
+def _nodes(graph: "onnx.GraphProto") -> Iterator["onnx.NodeProto"]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _inline(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
+    import onnx.inliner
+
+    if not model.functions:
+        return model
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"functions of {path.name} cannot be inlined: {first_reason(error)}", hint=_AGAIN) from error
+
+
+def _modernise(path: Path, model: "onnx.ModelProto") -> tuple["onnx.ModelProto", tuple[str, ...]]:
+    import onnx.version_converter
+
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    if opset >= OLDEST_OPSET:
+        return model, ()
+    try:
+        converted = onnx.version_converter.convert_version(model, OLDEST_OPSET)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"{path.name} has opset {opset} and cannot be converted to {OLDEST_OPSET}: {first_reason(error)}",
+            hint=f"Export the model again with opset {OLDEST_OPSET} or newer.",
+        ) from error
+    return converted, (f"The graph was converted from opset {opset} to {OLDEST_OPSET}.",)
+
+
+def _infer(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
+    import onnx
+
+    # What the file says about its own intermediate shapes may be stale or wrong.
+    del model.graph.value_info[:]
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=True, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise ModelError(f"shapes of {path.name} contradict each other: {first_reason(error)}", hint=_AGAIN) from error
+
+
+def _complete_inputs(path: Path, graph: ir.Model, options: IntakeOptions) -> None:
+    stated = {spec.name: spec for spec in options.inputs}
+    for value in graph.graph.inputs:
+        if value.name in graph.graph.initializers:
+            continue
+        if not isinstance(value.type, ir.TensorType) or value.dtype is ir.DataType.STRING:
+            raise ModelError(
+                f"input `{value.name}` of {path.name} is {value.type or 'untyped'}, not a tensor of numbers",
+                hint="Cut what comes before the network (tokenizers, image decoders) off and export the network alone.",
+            )
+        if value.shape is None:
+            if value.name not in stated:
+                raise inputs_unknown(path)
+            value.shape = ir.Shape(list(stated[value.name].shape))
+
+
+def _foreign_notes(graph: ir.Model) -> tuple[str, ...]:
+    foreign = sorted({f"{node.domain}.{node.op_type}" for node in graph.graph.all_nodes() if node.domain})
+    if not foreign:
+        return ()
+    return (f"Operators outside standard ONNX are left as they are: {', '.join(foreign)}.",)
+
+
+def _reference(original: bytes) -> Reference:
+    def run(feed: Feed) -> dict[str, NDArray[np.generic]]:
+        from compress.runtimes.onnxruntime import open_graph
+
+        with open_graph(original, threads=1) as session:
+            return session.run(feed)
+
+    return run
