@@ -1,4 +1,4 @@
-"""Write the vendored sample set: 1,024 class-balanced calibration images, and the test set as it was published.
+"""Write the vendored sample set: 1,024 class-balanced calibration images, and the test set as it is.
 
 The exact commands that made the files in ``calibration/fashion-mnist/``::
 
