@@ -151,7 +151,8 @@ def build_with_trtexec(trtexec: str, kit: dict[str, Any], folder: Path) -> str |
     Raises:
         Failed: trtexec refuses; the message has its first error.
     """
-    typed = "--stronglyTyped" in (run_logged([trtexec, "--help"], folder / "build.log") or "")
+    usage = run_logged([trtexec, "--help"], folder / "build.log")
+    typed = usage is None or "--stronglyTyped" in usage
     log = run_logged([trtexec, *build_arguments(kit, typed=typed)], folder / "build.log")
     if log is None or not (folder / ENGINE).is_file():
         errors = re.findall(r"\[E\] (.*)", (folder / "build.log").read_text(encoding="utf-8", errors="replace"))
