@@ -77,7 +77,7 @@ def _read_interface(path: Path) -> "Model":
     """Return the graph without the external data that it may point to: only its inputs are needed here."""
     import onnx
     import onnx_ir as ir
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from compress.errors import ModelError
     from compress.model import Model

@@ -84,7 +84,7 @@ def _compare(
     if len(baseline) < 2 and metric.kind != "proportion":
         raise DataError(
             f"the sample set has one sample: no interval of `{metric.name}` can be made from it",
-            hint="Give an evaluation set of at least two samples; hundreds make the interval useful.",
+            hint="give at least two samples; hundreds make the interval useful",
         )
     p_value = None
     if metric.kind == "proportion":

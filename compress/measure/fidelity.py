@@ -64,7 +64,9 @@ class FidelityMeter:
         Source: SQNR = 10·log10(Σ x² / Σ (x - y)²), the definition of a signal-to-noise ratio with x the original.
         """
         if self.samples == 0:
-            raise DataError("the sample set is empty: nothing to compare", hint="Give a sample set with samples in it.")
+            raise DataError(
+                "the sample set is empty: nothing to compare", hint="give a sample set that has samples in it"
+            )
         sqnr = None
         if self._error > 0:
             signal = max(self._signal, float(np.finfo(np.float64).tiny))
@@ -89,13 +91,13 @@ class FidelityMeter:
         if set(first) != set(second):
             raise CompressError(
                 f"{one} has the outputs {sorted(first)}, {other} has {sorted(second)}",
-                hint="Only graphs with the same outputs can be compared.",
+                hint="only graphs with the same outputs can be compared",
             )
         for name, array in first.items():
             if array.shape != second[name].shape:
                 raise CompressError(
                     f"output `{name}` is {list(array.shape)} from {one} and {list(second[name].shape)} from {other}",
-                    hint="Only outputs of the same shape can be compared.",
+                    hint="only outputs of the same shape can be compared",
                 )
 
     def _finite(self, which: int, name: str, array: Array) -> NDArray[np.float64]:
@@ -111,8 +113,8 @@ class FidelityMeter:
 
 
 _NOT_FINITE = (
-    "Check that sample and its transforms: they must be the ones that the model was trained with.",
-    "The original's output is finite there. Try another calibration set, or keep more of the model in float.",
+    "check that sample and its transforms: they must be those that the model was trained with",
+    "the other output is finite there: try another calibration set, or keep more of the model in float",
 )
 
 

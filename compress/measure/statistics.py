@@ -262,7 +262,7 @@ def _bootstrap(
 
     from scipy.stats import DegenerateDataWarning, bootstrap
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         # A degenerate distribution comes back as nan, which the caller handles.
         warnings.simplefilter("ignore", DegenerateDataWarning)
         result = bootstrap(
