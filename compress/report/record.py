@@ -73,6 +73,7 @@ class Data(_Record):
 
     calibration: DataSet | None
     evaluation: DataSet | None
+    notes: tuple[str, ...] = ()
 
 
 class Step(_Record):
