@@ -54,9 +54,7 @@ def take_in(path: Path, options: IntakeOptions) -> Intake:
 def count_parameters(model: Model) -> int:
     """Return the elements of all weights: floating-point or 8- and 4-bit initializers of more than one element."""
     values = (value.const_value for value in model.graph.graph.initializers.values())
-    return sum(
-        tensor.size for tensor in values if tensor is not None and tensor.dtype in _COUNTED and tensor.size > 1
-    )
+    return sum(tensor.size for tensor in values if tensor is not None and tensor.dtype in _COUNTED and tensor.size > 1)
 
 
 def _reader(content: Content) -> Callable[[Path, IntakeOptions], Converted]:

@@ -88,7 +88,9 @@ def _read_directory(path: Path) -> list[zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             return archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ModelError(f"{path.name} is a zip archive that is cut short or damaged: {error}", hint=_DAMAGED) from error
+        raise ModelError(
+            f"{path.name} is a zip archive that is cut short or damaged: {error}", hint=_DAMAGED
+        ) from error
 
 
 def _check_name(path: Path, name: str) -> None:

@@ -13,7 +13,6 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from enum import IntEnum
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from compress.errors import ModelError
@@ -182,7 +181,7 @@ def _as_dict(value: JsonValue) -> dict[str, JsonValue]:
     return typing.cast("dict[str, JsonValue]", value)
 
 
-def _clean(declared: Any, value: object, where: str) -> JsonValue:  # noqa: ANN401 (a type expression)
+def _clean(declared: Any, value: object, where: str) -> JsonValue:
     if get_origin(declared) is Annotated:
         return _clean(get_args(declared)[0], value, where)
     if get_origin(declared) in (Union, types.UnionType):
@@ -197,7 +196,7 @@ def _clean(declared: Any, value: object, where: str) -> JsonValue:  # noqa: ANN4
     return _clean_leaf(declared, value, where)
 
 
-def _clean_dict(declared: Any, value: dict[str, object], where: str) -> JsonValue:  # noqa: ANN401 (a type expression)
+def _clean_dict(declared: Any, value: dict[str, object], where: str) -> JsonValue:
     if not value:
         return {}
     for key in value:
@@ -217,18 +216,24 @@ def _clean_record(record: type, value: dict[str, object]) -> JsonValue:
     return {"type": "cpu", "index": None} if record.__name__ == "Device" else cleaned
 
 
-def _clean_leaf(declared: Any, value: object, where: str) -> JsonValue:  # noqa: ANN401 (a type expression)
-    if declared is str:
-        text = _expect(str, value, where)
-        _check_text(_TEXTS.get(where), text, where)
-        return text
-    if declared is bool:
-        return _expect(bool, value, where)
-    if declared is float:
-        return value if value in ("Infinity", "-Infinity", "NaN") else _expect((int, float), value, where)
-    if declared is int or (isinstance(declared, type) and issubclass(declared, IntEnum)):
-        return _expect(int, value, where)
+def _clean_leaf(declared: Any, value: object, where: str) -> JsonValue:
+    if declared is str and isinstance(value, str):
+        _check_text(_TEXTS.get(where), value, where)
+        return value
+    if declared is float and value in ("Infinity", "-Infinity", "NaN"):
+        return value
+    for kind, accepted in _LEAVES:
+        if isinstance(declared, type) and issubclass(declared, kind):
+            return typing.cast("JsonValue", _expect(accepted, value, where))
     raise ModelError(f"the archive's schema has a field `{where}` that this version does not know", hint=_HINT)
+
+
+_LEAVES: tuple[tuple[type, type | tuple[type, ...]], ...] = (
+    (str, str),
+    (bool, bool),
+    (int, int),
+    (float, (int, float)),
+)
 
 
 def _check_text(rule: Rule | None, text: str, where: str) -> None:
@@ -242,8 +247,8 @@ def _check_text(rule: Rule | None, text: str, where: str) -> None:
 
 
 _HINTS: Mapping[Rule, str] = {
-    is_allowed_operator: "Only PyTorch's own tensor operators (torch.ops.aten) are loaded from a file; export the model "
-    "to ONNX where its custom operators are at hand, and give that.",
+    is_allowed_operator: "Only PyTorch's own tensor operators (torch.ops.aten) are loaded from a file; export the "
+    "model to ONNX where its custom operators are at hand, and give that.",
     _is_input_spec: "Export a module that takes tensors, or plain tuples, lists and dicts of them.",
     _is_output_spec: "Export a module that returns tensors, or plain tuples, lists and dicts of them.",
 }
@@ -254,10 +259,10 @@ def _shorten(text: str) -> str:
     return printable if len(printable) <= 80 else f"{printable[:77]}..."
 
 
-def _expect(kind: Any, value: object, where: str) -> Any:  # noqa: ANN401 (JSON)
+def _expect(kind: Any, value: object, where: str) -> Any:
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise ModelError(f"the archive's `{where}` is a {type(value).__name__}, which its schema does not allow", hint=_HINT)
+    raise ModelError(f"the archive's `{where}` is of type {type(value).__name__}, against its schema", hint=_HINT)
 
 
 def _is_record(kind: type) -> bool:

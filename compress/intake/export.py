@@ -13,6 +13,7 @@ from compress.intake.quiet import first_reason, quiet
 from compress.model import BATCH, TensorSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
     from torch.export import Dim, ExportedProgram
 
@@ -97,7 +98,7 @@ def export_module(module: "nn.Module", specs: Sequence[TensorSpec], opset: int) 
 
 
 def example_inputs(specs: Sequence[TensorSpec]) -> dict[str, "Tensor"]:
-    """Return zeros in the shape of each spec, by name; dynamic axes get sizes that no exporter mistakes for constants."""
+    """Return zeros in the shape of each spec, by name; no dynamic axis gets a size that passes for a constant."""
     import torch
 
     return {

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
+    from google.protobuf.message import Message  # type: ignore[import-untyped]
     from onnx import ModelProto, TensorProto
 
 _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 _MOST_BYTES = 2 * 1024**3 - 1024**2
 
 _COMPLETE = "Copy the model together with its data files, all in one folder."
-_OUTSIDE = "Save the model again with `onnx.save_model(model, path, save_as_external_data=True)`, data beside the model."
+_OUTSIDE = (
+    "Save the model again with `onnx.save_model(model, path, save_as_external_data=True)`, data beside the model."
+)
 
 
 def load_external_data(model: "ModelProto", folder: Path) -> int:
@@ -101,7 +103,7 @@ def _byte_size(tensor: "TensorProto") -> int:
     elements = 1
     for size in tensor.dims:
         elements *= size
-    kind = TensorProto.DataType.Name(tensor.data_type)  # type: ignore[arg-type]
+    kind = TensorProto.DataType.Name(tensor.data_type)
     if kind in _BITS:
         return (elements * _BITS[kind] + 7) // 8
     return elements * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

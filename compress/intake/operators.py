@@ -15,24 +15,18 @@ _HIGHER_ORDER = frozenset(
 
 _SCALAR_OPERATORS = frozenset(
     [
-        *(
-            f"_operator.{name}"
-            for name in (
-                "add sub mul truediv floordiv mod pow neg pos eq ne lt le gt ge and_ or_ lshift rshift getitem".split()
-            )
-        ),
+        *(f"_operator.{name}" for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "neg", "pos")),
+        *(f"_operator.{name}" for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "lshift", "rshift")),
+        "_operator.getitem",
         *(f"math.{name}" for name in ("ceil", "floor", "trunc", "sqrt")),
         *(f"torch.sym_{name}" for name in ("int", "float", "not", "ite", "max", "min", "sqrt")),
-        *(f"torch._sym_{name}" for name in ("sqrt", "cos", "sin")),
     ]
 )
 
-_TEXT_ARGUMENTS = frozenset(
-    """
-    UPLO activation approximate assert_msg driver equation indexing interpolation mode norm ord padding padding_side
-    pad_mode reduce rounding_mode side
-    """.split()
-)
+_TEXT_ARGUMENTS = frozenset({
+    "UPLO", "activation", "approximate", "assert_msg", "driver", "equation", "indexing", "interpolation", "mode",
+    "norm", "ord", "p", "padding", "padding_side", "pad_mode", "reduce", "rounding_mode", "side",
+})  # fmt: skip
 """Names of the text arguments that pick a variant; any other text argument may be a file name."""
 
 _UNCHECKED = frozenset({"_reshape_alias", "_reshape_alias_copy", "from_blob", "set_data"})
@@ -43,6 +37,7 @@ _SCRIPT_WORDS = re.compile(
     rb"|(?<![\w.])ops\s*\.\s*(?!(?:aten|prim|prims|quantized|_quantized)\b)\w+"
     rb"|\btorch\W{1,9}classes\W{1,9}(?!(?:quantized|rnn|sparse)\b)\w+"
 )
+
 
 def is_allowed_operator(target: str) -> bool:
     """Return whether an exported program may call this target: it computes on tensors and sizes, and nothing else.

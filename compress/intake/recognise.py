@@ -117,7 +117,7 @@ def _is_pickle(head: bytes) -> bool:
 
 def _is_onnx(path: Path) -> bool:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if path.stat().st_size >= _PROTOBUF_LIMIT:
         return False

@@ -19,14 +19,13 @@ _LARGEST_EXPONENT = 8
 
 _CONSTANTS = frozenset({"true", "false", "oo", "int_oo"})
 
-_FUNCTIONS = frozenset(
-    """
-    Abs Add And CeilDiv CeilToInt CleanDiv Eq Equality Float FloatTrueDiv FloorDiv FloorToInt Ge GreaterThan Gt
-    Identity IntTrueDiv Integer IsNonOverlappingAndDenseIndicator Le LessThan Lt Max Min Mod ModularIndexing Mul Ne Not
-    Or Pow PowByNatural PythonMod Rational RoundDecimal RoundToInt StrictGreaterThan StrictLessThan Symbol
-    ToFloat TruncToFloat TruncToInt Unequality Where ceiling floor
-    """.split()
-)
+_FUNCTIONS = frozenset({
+    "Abs", "Add", "And", "CeilDiv", "CeilToInt", "CleanDiv", "Eq", "Equality", "Float", "FloatTrueDiv", "FloorDiv",
+    "FloorToInt", "Ge", "GreaterThan", "Gt", "Identity", "IntTrueDiv", "Integer", "IsNonOverlappingAndDenseIndicator",
+    "Le", "LessThan", "Lt", "Max", "Min", "Mod", "ModularIndexing", "Mul", "Ne", "Not", "Or", "Pow", "PowByNatural",
+    "PythonMod", "Rational", "RoundDecimal", "RoundToInt", "StrictGreaterThan", "StrictLessThan", "Symbol", "ToFloat",
+    "TruncToFloat", "TruncToInt", "Unequality", "Where", "ceiling", "floor",
+})  # fmt: skip
 
 _POWERS = frozenset({"Pow", "PowByNatural"})
 
@@ -90,20 +89,22 @@ def _nests_shallowly(text: str) -> bool:
 def _is_allowed(node: ast.expr) -> bool:
     match node:
         case ast.Constant(value=value):
-            return _is_small_number(value)
+            allowed = _is_small_number(value)
         case ast.Name(id=name):
-            return is_symbol(name) or name in _CONSTANTS
+            allowed = is_symbol(name) or name in _CONSTANTS
         case ast.UnaryOp(op=operator, operand=operand):
-            return isinstance(operator, _OPERATORS) and _is_allowed(operand)
+            allowed = isinstance(operator, _OPERATORS) and _is_allowed(operand)
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return _is_small_power(left, right)
+            allowed = _is_small_power(left, right)
         case ast.BinOp(left=left, op=operator, right=right):
-            return isinstance(operator, _OPERATORS) and _is_allowed(left) and _is_allowed(right)
+            allowed = isinstance(operator, _OPERATORS) and _is_allowed(left) and _is_allowed(right)
         case ast.Compare(left=left, ops=[operator], comparators=[right]):
-            return isinstance(operator, _OPERATORS) and _is_allowed(left) and _is_allowed(right)
+            allowed = isinstance(operator, _OPERATORS) and _is_allowed(left) and _is_allowed(right)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
-            return name in _FUNCTIONS and _is_allowed_call(name, args, keywords)
-    return False
+            allowed = name in _FUNCTIONS and _is_allowed_call(name, args, keywords)
+        case _:
+            allowed = False
+    return allowed
 
 
 def _is_allowed_call(name: str, args: list[ast.expr], keywords: list[ast.keyword]) -> bool:

@@ -58,7 +58,7 @@ def _forget_origin(graph: ir.Model) -> None:
 def _name_everything(graph: ir.Graph) -> None:
     """Name nodes after the weights they hold or after their operator, and values after their node."""
     taken = {value.name or "" for value in (*graph.inputs, *graph.outputs, *graph.initializers.values())}
-    kept = {value for value in (*graph.inputs, *graph.outputs)}
+    kept = {*graph.inputs, *graph.outputs}
     nodes: set[str] = set()
     for node in graph.all_nodes():
         node.name = _unique(_node_name(node), nodes)

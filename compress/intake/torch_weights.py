@@ -68,7 +68,8 @@ def _convert_weights(
     if options.factory is None:
         names = ", ".join(list(weights)[:_SHOWN])
         raise ModelError(
-            f"{path.name} holds {len(weights)} weights ({names}, …) but not the network they belong to", hint=_NO_FACTORY
+            f"{path.name} holds {len(weights)} weights ({names}, …) but not the network they belong to",
+            hint=_NO_FACTORY,
         )
     if not options.inputs:
         raise inputs_unknown(path)

@@ -1,8 +1,8 @@
 """TorchScript archives, through PyTorch's legacy exporter.
 
 Loading one and running it executes its code, in TorchScript's own interpreter, which knows tensors and no Python. The
-few operators by which such code could still reach files, the network or foreign C++ classes are looked for in its source
-first. PyTorch reads a copy in memory, made of the members that were checked.
+few operators by which such code could still reach files, the network or foreign C++ classes are looked for in its
+source first. PyTorch reads a copy in memory, made of the members that were checked.
 """
 
 import io
@@ -33,8 +33,8 @@ _LEGACY_OPSET = 20
 _FOREIGN_CLASS = re.compile(rb"torch\.classes\.(?!(?:quantized|rnn|sparse)\b)\w+\.\w+")
 
 _NOTE = (
-    "TorchScript is deprecated: it was exported through PyTorch's legacy exporter, and its code ran in TorchScript's own "
-    "interpreter. A `.pt2` from `torch.export` is the safer and more faithful source."
+    "TorchScript is deprecated: it was exported through PyTorch's legacy exporter, and its code ran in TorchScript's "
+    "own interpreter. A `.pt2` from `torch.export` is the safer and more faithful source."
 )
 
 
@@ -105,7 +105,7 @@ def _export(
             torch.onnx.export(
                 module,
                 examples,
-                buffer,
+                buffer,  # type: ignore[arg-type]
                 dynamo=False,
                 verbose=False,
                 opset_version=min(options.opset, _LEGACY_OPSET),
@@ -121,14 +121,12 @@ def _export(
     graph = ir.from_proto(onnx.ModelProto.FromString(buffer.getvalue()))
     name_outputs(graph, ())
     name_dimensions(graph, options.inputs)
-    traced = sorted({first_reason(item.message) for item in caught if item.category is torch.jit.TracerWarning})  # type: ignore[union-attr]
-    return graph, tuple(f"PyTorch warned while tracing: {text}" for text in traced)
+    traced = {str(item.message).splitlines()[0] for item in caught if item.category.__name__ == "TracerWarning"}
+    return graph, tuple(f"PyTorch warned while tracing: {text}" for text in sorted(traced))
 
 
 def _dynamic_axes(specs: Sequence[TensorSpec], outputs: int) -> dict[str, dict[int, str]]:
-    axes = {
-        spec.name: {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)} for spec in specs
-    }
+    axes = {spec.name: {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)} for spec in specs}
     first = next((spec.shape[0] for spec in specs if spec.has_dynamic_batch), None)
     if isinstance(first, str):
         axes |= {f"output_{index}": {0: first} for index in range(outputs)}

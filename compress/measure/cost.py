@@ -63,6 +63,7 @@ def count_cost(model: Model, batch: int = 1, sizes: Mapping[str, int] | None = N
     of If, Loop and Scan do not count.
 
     Args:
+        model: The model.
         batch: Size of the dimension ``batch``.
         sizes: Sizes of other named dimensions; without one, :data:`ASSUMED_SIZE`.
     """
@@ -88,7 +89,7 @@ def sum_cost(layers: Iterable[LayerCost]) -> Totals:
 def assumed_sizes(model: Model, sizes: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return the dynamic input dimensions, other than the batch, whose size :func:`count_cost` has to assume."""
     names = {size for spec in model.inputs for size in spec.shape if isinstance(size, str)}
-    return {name: ASSUMED_SIZE for name in sorted(names - {BATCH} - set(sizes or {}))}
+    return dict.fromkeys(sorted(names - {BATCH} - set(sizes or {})), ASSUMED_SIZE)
 
 
 def _infer_shapes(model: Model, sizes: Mapping[str, int]) -> dict[str, Shape]:
@@ -130,7 +131,7 @@ def _node_cost(node: ir.Node, shapes: Mapping[str, Shape], seen: set[ir.Value]) 
     new = [value for value in dict.fromkeys(constants) if value not in seen]
     seen.update(new)
     weights = [value for value in new if _is_weight(value)]
-    output = shapes.get(node.outputs[0].name or "")
+    output = shapes.get(node.outputs[0].name or "") if _is_known(node, shapes) else None
     moving = [value for value in node.inputs if value is not None and not _constants(value)]
     return LayerCost(
         name=node.name or "",
@@ -141,6 +142,10 @@ def _node_cost(node: ir.Node, shapes: Mapping[str, Shape], seen: set[ir.Value]) 
         weight_bytes=sum(value.const_value.nbytes for value in new if value.const_value is not None),
         activation_bytes=sum(_bytes(value, shapes) for value in (*moving, *node.outputs)) if output is not None else 0,
     )
+
+
+def _is_known(node: ir.Node, shapes: Mapping[str, Shape]) -> bool:
+    return node.op_type not in _MACS or all(value.name in shapes for value in node.inputs if value is not None)
 
 
 def _constants(value: ir.Value) -> list[ir.Value]:
@@ -212,10 +217,10 @@ def _recurrent(_: ir.Node, operands: list[Shape], output: Shape) -> int:  # noqa
 def _einsum(node: ir.Node, operands: list[Shape], output: Shape) -> int:  # noqa: ARG001 (a counter like the others)
     """A product of two operands visits every combination of its indices once; other forms count 0."""
     terms = node.attributes["equation"].as_string().replace(" ", "").split("->")[0].split(",")
-    if len(terms) != 2 or any(len(term) != len(shape) for term, shape in zip(terms, operands, strict=True)):
+    pairs = list(zip(terms, operands, strict=True))
+    if len(pairs) != 2 or any(len(term) != len(shape) for term, shape in pairs):
         return 0
-    extents = {label: size for term, shape in zip(terms, operands, strict=True) for label, size in zip(term, shape)}
-    return prod(extents.values())
+    return prod({label: size for term, shape in pairs for label, size in zip(term, shape, strict=True)}.values())
 
 
 def _attention(node: ir.Node, operands: list[Shape], output: Shape) -> int:  # noqa: ARG001 (a counter like the others)
