@@ -100,6 +100,7 @@ def _data(report: Report) -> Iterator[str]:
         yield _table(("", "set", "samples", "also in calibration", "sha256"), rows)
     else:
         yield "No samples were given."
+    yield _bullets(report.data.notes)
 
 
 def _overlap(data: DataSet) -> str:

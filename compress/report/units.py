@@ -84,4 +84,4 @@ def _three_digits(value: float) -> str:
 def _signed(value: float, decimals: int) -> str:
     # A rounded zero has no sign.
     rounded = round(value, decimals)
-    return f"{rounded:.{decimals}f}" if rounded == 0 else f"{rounded:+.{decimals}f}"
+    return f"{0:.{decimals}f}" if rounded == 0 else f"{rounded:+.{decimals}f}"

@@ -1,0 +1,115 @@
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from small_reports import cpu_target, report, unbuilt_target
+
+from compress.errors import ConfigError
+from compress.report.json_file import read_report, write_report
+from compress.report.record import Fidelity, Report
+from compress.report.schema import schema_path, schema_text
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "report.json"
+
+
+def content(path: Path) -> dict[str, object]:
+    write_report(report(), path)
+    return dict(json.loads(path.read_text()))
+
+
+def refusal(path: Path) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        read_report(path)
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_report_that_is_written_and_read_is_the_same(path: Path) -> None:
+    written = report(cpu_target(), unbuilt_target())
+    write_report(written, path)
+    assert read_report(path) == written
+    assert [file.name for file in path.parent.iterdir()] == ["report.json"]
+
+
+def test_a_folder_stands_for_the_report_in_it(path: Path) -> None:
+    write_report(report(), path)
+    assert read_report(path.parent) == report()
+
+
+def test_writing_replaces_the_report_before(path: Path) -> None:
+    write_report(report(unbuilt_target()), path)
+    write_report(report(), path)
+    assert read_report(path) == report()
+
+
+def test_a_folder_that_is_not_there_is_named_when_writing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot write .*absent/report.json: No such file") as caught:
+        write_report(report(), tmp_path / "absent" / "report.json")
+    assert "folder" in str(caught.value.hint)
+
+
+def test_a_missing_report_is_named(path: Path) -> None:
+    assert f"cannot read {path}: No such file" in refusal(path).message
+
+
+def test_broken_json_is_named_with_its_line(path: Path) -> None:
+    path.write_text('{\n"schema": oops}')
+    assert refusal(path).message == f"{path} is not JSON (line 2, column 11)"
+
+
+def test_json_without_end_of_nesting_is_named(path: Path) -> None:
+    path.write_text("[" * 200_000)
+    assert refusal(path).message == f"{path} is not JSON (too deep)"
+
+
+def test_a_file_that_is_no_text_is_named(path: Path) -> None:
+    path.write_bytes(b"{\xff\xd8")
+    assert refusal(path).message == f"{path} is not text (byte 1)"
+
+
+@pytest.mark.parametrize("found", ["[]", "{}", '{"schema": "compress.report/2"}', '"text"'])
+def test_another_schema_is_refused_by_name(path: Path, found: str) -> None:
+    path.write_text(found)
+    assert "is not a report of schema compress.report/1: its `schema` is" in refusal(path).message
+
+
+def test_an_unknown_field_is_named_with_the_nearest_known_one(path: Path) -> None:
+    path.write_text(json.dumps(content(path) | {"targetz": []}))
+    error = refusal(path)
+    assert "unknown key `targetz`" in error.message
+    assert "`targets`" in str(error.hint)
+
+
+def test_a_wrong_value_is_named_with_its_place(path: Path) -> None:
+    path.write_text(json.dumps(content(path) | {"seed": "many"}))
+    assert "`seed`" in refusal(path).message
+
+
+def test_a_number_that_json_does_not_know_is_refused_both_ways(path: Path) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Fidelity(sqnr_db=None, agreement=None, max_abs_error=float("inf"), samples=1)
+    path.write_text(json.dumps(content(path)).replace("24.12,", "NaN,"))
+    assert "finite" in refusal(path).message
+
+
+def test_the_committed_schema_is_current() -> None:
+    assert schema_path().read_text(encoding="utf-8") == schema_text(), "run `python -m compress.report.schema`"
+
+
+def test_a_report_fits_the_committed_schema_and_a_changed_one_does_not() -> None:
+    schema = json.loads(schema_path().read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    for made in (report(), report(unbuilt_target())):
+        assert list(validator.iter_errors(json.loads(made.to_json()))) == []
+    for change in ({"schema": "compress.report/2"}, {"extra": 1}, {"verdict": {"status": "pass"}}):
+        assert not validator.is_valid(json.loads(report().to_json()) | change)
+
+
+def test_every_field_is_required_of_a_written_report() -> None:
+    schema = json.loads(schema_text())
+    assert set(schema["required"]) == {field.alias or name for name, field in Report.model_fields.items()}
