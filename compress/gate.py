@@ -185,7 +185,7 @@ def _check_accuracy(accuracy: Accuracy | None, policy: Policy) -> RuleOutcome:
     budget = points / 100 if accuracy.unit == "fraction" else points
     low, high = accuracy.interval
     stated = _state_drop(accuracy)
-    limit = _amount(accuracy, budget)
+    limit = _amount(accuracy, budget).removeprefix("+")
     if high <= budget:
         return RuleOutcome("accuracy", "pass", ExitCode.PASS, f"{stated}, within the budget of {limit}.")
     if low > budget:

@@ -43,12 +43,14 @@ def run(options: argparse.Namespace) -> int:
     for flag, value in (("--threads", options.threads), ("--batch", options.batch)):
         if value is not None and value < 1:
             raise UsageError(f"{flag} {value}: must be at least 1", hint=f"leave {flag} out for its default")
-    limits = Limits(seconds=parse_duration(options.time_budget))
+    try:
+        limits = Limits(seconds=parse_duration(options.time_budget))
+    except UsageError as error:
+        raise UsageError(f"--time-budget: {error.message}", hint=error.hint) from None
     baseline, *others = options.engines
     pairs = [(other, _measure_pair(baseline, other, options, limits)) for other in others or [baseline]]
     if options.json:
-        found = [{"baseline": str(baseline), "engine": str(other), **latency.model_dump()} for other, latency in pairs]
-        print(json.dumps(found, indent=2))
+        print(json.dumps([_as_json(baseline, other, latency) for other, latency in pairs], indent=2))
     else:
         _print_table(baseline, pairs)
     return 0
@@ -128,6 +130,10 @@ def _make_feed(model: "Model", batch: int, data: str | None) -> "Feed":
             hint="give more samples or a smaller --batch",
         )
     return next(iter(samples.batches(batch))).inputs
+
+
+def _as_json(baseline: Path, other: Path, latency: "Latency") -> dict[str, object]:
+    return {"baseline_engine": str(baseline), "engine": str(other), **latency.model_dump(mode="json")}
 
 
 def _print_table(baseline: Path, pairs: "list[tuple[Path, Latency]]") -> None:

@@ -41,7 +41,7 @@ def test_conditions_notes_and_machine_facts_are_there(text: str) -> None:
         "- Latency: 400 rounds timed in turn with the original, 1 thread(s), batch 1",
         "- The ratio is known to 5.0% only.",
         "- TensorRT-RTX compiled it for sm86.",
-        "- cpu: measured on this machine; Imaginary CPU (x86-vnni); 2 cores, 8.00 GB memory; Linux 6.1, Python 3.11.7; ",
+        "- cpu: measured on this machine; Imaginary CPU (x86-vnni); 2 cores, 8.00 GB memory; Linux 6.1, Python 3.11.7",
         "; governor performance; load 0.4; steal 0 %; 41 °C; virtual machine\n",
     ):
         assert part in text
