@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pydantic import JsonValue
 
 from compress.report.record import DataSet, Machine, Report, Source, Step, TargetRecord
-from compress.report.rows import compare_rows, describe_fidelity, name_compressed, name_outcome
+from compress.report.rows import DIFFERENCE, compare_rows, describe_fidelity, name_compressed, name_outcome
 from compress.report.units import format_bytes, format_seconds, format_share
 
 _ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;", ">": "&gt;", "[": "\\[", "`": "\\`", "*": "\\*", "\\": "\\\\"})
@@ -34,7 +34,7 @@ def _target(target: TargetRecord) -> Iterator[str]:
         yield f"No engine: {_text(target.error or 'the report does not say why')}."
         return
     rows = [(row.what, row.original, row.compressed, row.difference) for row in compare_rows(target)]
-    yield _table(("", "original", name_compressed(target), "difference"), rows)
+    yield _table(("", "original", name_compressed(target), DIFFERENCE), rows)
     nodes = ", ".join(f"{count} {precision}" for precision, count in target.engine.nodes.items() if count)
     versions = ", ".join(f"{name} {version}" for name, version in target.engine.versions.items())
     yield _bullets(

@@ -14,6 +14,8 @@ from compress.report.units import (
 )
 
 NOT_MEASURED = "not measured"
+DIFFERENCE = "difference (95 % interval)"
+"""Head of the last column; intervals are at this level until policies can choose another."""
 
 _OUTCOMES = {
     ExitCode.PASS: "PASS",
@@ -58,7 +60,7 @@ def compare_rows(target: TargetRecord) -> tuple[Row, ...]:
 
 def _accuracy_rows(accuracy: Accuracy | None) -> tuple[Row, ...]:
     if accuracy is None:
-        return (Row("accuracy", NOT_MEASURED, NOT_MEASURED, "no labelled samples"),)
+        return (Row("accuracy", "", "", f"{NOT_MEASURED} (no labelled samples)"),)
     low, high = accuracy.interval
     if accuracy.unit == "fraction":
         before, after = format_fraction(accuracy.baseline), format_fraction(accuracy.compressed)
@@ -68,7 +70,7 @@ def _accuracy_rows(accuracy: Accuracy | None) -> tuple[Row, ...]:
         ends = f"{format_value(low, signed=True)} to {format_value(high, signed=True)}"
         drop = f"drop {format_value(accuracy.drop, signed=True)} ({ends})"
     simulated = accuracy.measured_on == "simulated"
-    return (Row(accuracy.metric, before, f"{after} simulated" if simulated else after, drop),)
+    return (Row(f"{accuracy.metric} (simulated)" if simulated else accuracy.metric, before, after, drop),)
 
 
 def _fidelity_rows(fidelity: Fidelity | None) -> tuple[Row, ...]:
@@ -89,7 +91,7 @@ def describe_fidelity(fidelity: Fidelity) -> str:
 def _latency_rows(latency: Latency | None, why: str | None) -> tuple[Row, ...]:
     if latency is None:
         absent = NOT_MEASURED if why is None else f"{NOT_MEASURED} ({why})"
-        return (Row("latency", "", absent, ""),)
+        return (Row("latency", "", "", absent),)
     low, high = latency.interval
     ratio = f"{format_ratio(latency.speedup)} faster ({format_ratio(low)} to {format_ratio(high)})"
     if latency.speedup < 1:

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.report.record import Report, TargetRecord, VerdictRecord
-from compress.report.rows import compare_rows, name_compressed, name_outcome
+from compress.report.rows import DIFFERENCE, compare_rows, name_compressed, name_outcome
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "unmeasured": "bold yellow"}
 
@@ -45,7 +45,7 @@ def _table(target: TargetRecord, *, plain: bool) -> Table:
     table.add_column("")
     table.add_column("original", justify="right")
     table.add_column(name_compressed(target), justify="right")
-    table.add_column("difference")
+    table.add_column(DIFFERENCE)
     for row in compare_rows(target):
         table.add_row(*(Text(cell) for cell in (row.what, row.original, row.compressed, row.difference)))
     return table

@@ -18,16 +18,16 @@ def test_a_measured_target_shows_both_sides_and_the_difference() -> None:
 
 def test_what_no_device_measured_says_so_and_simulated_accuracy_is_marked() -> None:
     assert compare_rows(jetson_target()) == (
-        Row("top1", "92.31 %", "92.01 % simulated", "drop +0.30 points (+0.10 to +0.50)"),
-        Row("latency", "", "not measured (no device)", ""),
+        Row("top1 (simulated)", "92.31 %", "92.01 %", "drop +0.30 points (+0.10 to +0.50)"),
+        Row("latency", "", "", "not measured (no device)"),
         Row("size", "1.20 MB", "330 KB", "0.28× the size"),
     )
 
 
 def test_an_accuracy_that_is_unknown_says_why() -> None:
     target = cpu_target().model_copy(update={"accuracy": None, "latency": None, "size": None})
-    assert compare_rows(target)[0] == Row("accuracy", "not measured", "not measured", "no labelled samples")
-    assert compare_rows(target)[-1] == Row("latency", "", "not measured", "")
+    assert compare_rows(target)[0] == Row("accuracy", "", "", "not measured (no labelled samples)")
+    assert compare_rows(target)[-1] == Row("latency", "", "", "not measured")
 
 
 def test_a_metric_that_is_no_fraction_has_no_points() -> None:

@@ -18,7 +18,8 @@ def test_a_pipe_gets_plain_text_with_one_line_a_row() -> None:
     assert "\x1b" not in text
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines[0] == "cpu onnxruntime, u8s8 PASS (exit code 0)"
-    assert "original INT8 difference" in lines
+    assert "original INT8 difference (95 % interval)" in lines
+    assert "top1 (simulated) 92.31 % 92.01 % drop +0.30 points (+0.10 to +0.50)" in lines
     assert "top1 92.31 % 92.01 % drop +0.30 points (+0.10 to +0.50)" in lines
     assert "latency not measured (no device)" in lines
     assert "note: The ratio is known to 5.0% only." in lines
