@@ -35,9 +35,7 @@ def test_npz_gives_each_array_by_name_and_finds_the_labels(tmp_path: Path, pixel
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_reads_picked_samples_compressed_or_not(
-    save: Callable[..., None], tmp_path: Path, pixels: Pixels
-) -> None:
+def test_npz_reads_picked_samples_compressed_or_not(save: Callable[..., None], tmp_path: Path, pixels: Pixels) -> None:
     save(tmp_path / "a.npz", x=pixels.astype(">i4"))
     samples = read_all(NpzSource(tmp_path / "a.npz", None), [1, 4, 5])
     found = np.stack([sample.inputs["x"] for sample in samples])
@@ -153,7 +151,7 @@ def test_a_damaged_npz_is_named(tmp_path: Path, pixels: Pixels) -> None:
 def test_an_npz_member_that_is_no_array_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.npy", b"hello")
-    with pytest.raises(DataError, match="array `x` of a.npz is not a NumPy array file"):
+    with pytest.raises(DataError, match=r"array `x` of a\.npz is not a NumPy array file"):
         NpzSource(tmp_path / "a.npz", None)
 
 
@@ -167,7 +165,9 @@ def test_idx_reads_images_and_labels_plain_or_gzipped(name: str, write_idx: Writ
     assert (len(source), source.labelled) == (6, True)
 
 
-@pytest.mark.parametrize(("code", "dtype"), [(9, "int8"), (0xB, "int16"), (0xC, "int32"), (0xD, "float32"), (0xE, "float64")])
+@pytest.mark.parametrize(
+    ("code", "dtype"), [(9, "int8"), (0xB, "int16"), (0xC, "int32"), (0xD, "float32"), (0xE, "float64")]
+)
 def test_idx_knows_every_element_type(code: int, dtype: str, write_idx: WriteIdx) -> None:
     values = np.arange(-3, 3).astype(dtype)
     samples = read_all(IdxSource(write_idx("v", values, code), None, "v"))

@@ -71,7 +71,9 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
             decode_image(tmp_path / "cut", WHITE)
 
 
-def test_a_decompression_bomb_is_refused(tmp_path: Path, write_image: WriteImage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decompression_bomb_is_refused(
+    tmp_path: Path, write_image: WriteImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_image("big.png", size=(50, 40))
     monkeypatch.setattr(folder_module, "MAX_PIXELS", 1999)
     with pytest.raises(DataError, match=r"50 x 40 pixels, more than 1,999"):

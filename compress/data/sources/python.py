@@ -102,7 +102,7 @@ class PythonSource:
             raise self._failed("calling it without arguments", error) from error
         if not isinstance(made, Iterable | Indexable) or isinstance(made, Mapping | str | bytes):
             raise DataError(
-                f"`{self._spec}` returned a {type(made).__name__}, not samples",
+                f"`{self._spec}` returned `{type(made).__name__}`, not samples",
                 hint="Return a list or an iterable of (input, label), or an object with __len__ and __getitem__.",
             )
         return made
