@@ -15,6 +15,8 @@ STEAL: Final = 0.01
 """Share of CPU time that a hypervisor may take before it is worth a sentence."""
 OTHERS: Final = 0.2
 """Share of all cores' time that other programs may use: a fifth is half a core of two."""
+TOO_WIDE: Final = 1.5
+"""How many times the wanted width the ratio's interval may have before it is worth a sentence."""
 _APART: Final = 5.0
 _MODE_DISTANCE: Final = 0.1
 _MODE_SHARE: Final = 0.1
@@ -90,7 +92,7 @@ def _about_the_run(timings: Timings, ratio: Estimate, limits: Limits) -> list[st
     if rounds < limits.rounds:
         notes.append(f"Only {rounds} rounds fitted into the time budget of {limits.seconds:g} s.")
     width = (ratio.high - ratio.low) / ratio.value
-    if width > limits.width:
+    if width > TOO_WIDE * limits.width:
         notes.append(
             f"The ratio is known to {width:.1%} only, not to the {limits.width:.0%} wanted: "
             "measure on an idle machine or with a larger time budget."
