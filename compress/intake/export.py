@@ -68,6 +68,7 @@ def export_program(program: "ExportedProgram", specs: Sequence[TensorSpec], opse
         raise ModelError("PyTorch's exporter returned nothing", hint="Export to ONNX yourself and give that file.")
     graph: ir.Model = exported.model
     name_outputs(graph, _output_keys(program))
+    rename_inputs(graph, _tensor_inputs(program))
     name_dimensions(graph, specs)
     return Exported(graph, fixed_batch_notes(graph))
 
@@ -182,6 +183,13 @@ def _torch_dtype(spec: TensorSpec) -> "torch.dtype":
             hint="Known: float32, float16, int64, int32, uint8, bool.",
         )
     return dtype
+
+
+def _tensor_inputs(program: "ExportedProgram") -> list[str]:
+    from torch.export.graph_signature import InputKind, TensorArgument
+
+    specs = (spec for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT)
+    return [spec.arg.name for spec in specs if isinstance(spec.arg, TensorArgument)]
 
 
 def _output_keys(program: "ExportedProgram") -> list[str]:

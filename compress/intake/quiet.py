@@ -1,12 +1,11 @@
 """PyTorch's chatter kept off the terminal, and its errors cut down to their reason."""
 
 import contextlib
+import io
 import logging
 import re
 import warnings
 from collections.abc import Iterator
-
-_LOGGERS = ("torch.onnx", "torch.export", "torch._export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
 
 _NOISE: tuple[tuple[type[Warning], str], ...] = (
     (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
@@ -15,25 +14,32 @@ _NOISE: tuple[tuple[type[Warning], str], ...] = (
     (DeprecationWarning, r"The feature will be removed"),
     (UserWarning, r"Exporting a model to ONNX with a batch_size other than 1"),
     (UserWarning, r"# 'dynamic_axes' is not recommended"),
+    (UserWarning, r"The tensor attributes? .* assigned during export"),
     (UserWarning, r"The given NumPy array is not writable"),
 )
 
 
+_PREAMBLE = re.compile(r"Constraints violated|Failed to export the model")
+"""Lines that announce a reason without giving it."""
+
+
+_ADVICE = re.compile(r"^- |\.? If you're using mark_dynamic.*|\.$")
+"""Advice on PyTorch's own functions, which the user did not call."""
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the log lines of PyTorch's exporters, and the warnings that a user can do nothing about, to themselves."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
+    """Keep to themselves what PyTorch's exporters log and print, and the warnings that a user can do nothing about."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    nowhere = io.StringIO()
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             for category, message in _NOISE:
                 warnings.filterwarnings("ignore", message, category)
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def first_reason(error: BaseException) -> str:
@@ -41,5 +47,6 @@ def first_reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = (line.strip() for line in str(error).splitlines())
-    line = next((line for line in lines if re.search(r"\w", line)), type(error).__name__)
+    told = (line for line in lines if re.search(r"\w", line) and not _PREAMBLE.match(line))
+    line = _ADVICE.sub("", next(told, type(error).__name__))
     return line if len(line) <= 300 else f"{line[:297]}..."

@@ -26,10 +26,14 @@ def simplify(graph: ir.Model) -> None:
     from onnxscript import optimizer
 
     common.RemoveInitializersFromInputsPass()(graph)
+    interface = [value.name for value in (*graph.graph.inputs, *graph.graph.outputs)]
     _materialise(graph.graph)
     optimizer.optimize_ir(graph, num_iterations=4)
     common.RemoveUnusedNodesPass()(graph)
     common.ClearMetadataAndDocStringPass()(graph)
+    # Where an output is an input, the pass that puts an Identity between them renames the input.
+    for value, name in zip((*graph.graph.inputs, *graph.graph.outputs), interface, strict=True):
+        value.name = name
     _forget_origin(graph)
     _name_everything(graph.graph)
     common.ShapeInferencePass(check_type=False, data_prop=True)(graph)

@@ -73,6 +73,7 @@ def sanitize(archive: Archive) -> bytes:
     program = clean_program(_read_json(archive, f"models/{name}.json"))
     _keep_outer_call(program)
     members[f"models/{_NAME}.json"] = _to_json(program)
+    _check_samples(archive, f"data/sample_inputs/{name}.pt")
     for folder in ("weights", "constants"):
         members |= _copy_payloads(archive, name, folder)
     return _pack(members)
@@ -86,6 +87,26 @@ def _program_name(archive: Archive) -> str:
             hint="Save one program an archive: " + SAVE_PT2,
         )
     return _NAME if _NAME in names else names[0]
+
+
+def _check_samples(archive: Archive, member: str) -> None:
+    """Refuse sample inputs that hold more than tensors: harmless here, since they are dropped, but nowhere else."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    content = archive.read(member) if member in archive.members else b""
+    if not content:
+        return
+    try:
+        wanted = get_unsafe_globals_in_checkpoint(io.BytesIO(content))
+    except Exception as error:
+        raise ModelError(
+            f"the sample inputs of {archive.path.name} are no file of `torch.save`: {first_reason(error)}", hint=_AGAIN
+        ) from error
+    if wanted:
+        raise ModelError(
+            f"the sample inputs of {archive.path.name} run code as they load: {', '.join(sorted(wanted))}",
+            hint="Do not load this file anywhere unless you know where it comes from; export again with plain tensors.",
+        )
 
 
 def _keep_outer_call(program: dict[str, JsonValue]) -> None:

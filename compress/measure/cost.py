@@ -104,7 +104,7 @@ def _infer_shapes(model: Model, sizes: Mapping[str, int]) -> dict[str, Shape]:
             value.shape = None
     ShapeInferencePass(check_type=False, data_prop=True)(graph)
     shapes = _static_shapes(graph)
-    if any(node.op_type in _MACS and (node.outputs[0].name or "") not in shapes for node in graph.graph):
+    if any((node.outputs[0].name or "") not in shapes for node in graph.graph):
         # Shapes that are computed in the graph (Shape → Gather → Reshape) are constants once the inputs are fixed.
         from onnxscript import optimizer
 
@@ -145,7 +145,7 @@ def _node_cost(node: ir.Node, shapes: Mapping[str, Shape], seen: set[ir.Value]) 
 
 
 def _is_known(node: ir.Node, shapes: Mapping[str, Shape]) -> bool:
-    return node.op_type not in _MACS or all(value.name in shapes for value in node.inputs if value is not None)
+    return node.op_type not in _MACS or all(value.name in shapes for value in node.inputs[:3] if value is not None)
 
 
 def _constants(value: ir.Value) -> list[ir.Value]:
