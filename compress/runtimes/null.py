@@ -80,14 +80,17 @@ class NullSession:
         Raises:
             DataError: An input is missing.
         """
-        sizes: dict[str, int] = {}
-        for spec in self._model.inputs:
-            if spec.name not in feed:
-                raise DataError(
-                    f"no value for input `{spec.name}`", hint=f"the graph's inputs are {self._model.inputs}"
-                )
-            sizes.update((str(name), size) for name, size in zip(spec.shape, feed[spec.name].shape, strict=False))
-        batch = len(feed[self._model.inputs[0].name])
+        names = [spec.name for spec in self._model.inputs]
+        missing = [name for name in names if name not in feed]
+        if missing:
+            raise DataError(f"no value for input `{missing[0]}`", hint=f"the graph's inputs are {', '.join(names)}")
+        sizes = {
+            dimension: size
+            for spec in self._model.inputs
+            for dimension, size in zip(spec.shape, feed[spec.name].shape, strict=False)
+            if isinstance(dimension, str)
+        }
+        batch = len(feed[names[0]])
         start, self._row = self._row, self._row + batch
         return {spec.name: self._output(spec, sizes, start, batch) for spec in self._model.outputs}
 

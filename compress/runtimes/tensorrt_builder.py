@@ -57,9 +57,12 @@ def build_plan(
         CompilationError: The compiler refuses a layer; the message names it.
     """
     with _capture(trt) as (logger, lines):
-        builder = trt.Builder(logger)
-        if builder is None:
-            raise TargetError("TensorRT cannot start its builder", hint=_last_error(lines))
+        try:
+            builder = trt.Builder(logger)
+        except TypeError:
+            # This is how its Python module says that the C++ factory returned nothing.
+            reason = _last_error(lines)
+            raise TargetError(f"TensorRT cannot start: {reason}", hint="check the driver with nvidia-smi") from None
         network = _parse(trt, builder, logger, graph)
         config = builder.create_builder_config()
         if capability is not None:

@@ -190,12 +190,13 @@ def build_with_python(kit: dict[str, Any], folder: Path) -> str:
     config = builder.create_builder_config()
     if kit["workspace_mib"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, kit["workspace_mib"] << 20)
-    profile = builder.create_optimization_profile()
-    for entry in kit["inputs"]:
-        if None in entry["shape"]:
+    dynamic = [entry for entry in kit["inputs"] if None in entry["shape"]]
+    if dynamic:
+        profile = builder.create_optimization_profile()
+        for entry in dynamic:
             shapes = [[b if size is None else size for size in entry["shape"]] for b in (1, 1, kit["max_batch"])]
             profile.set_shape(entry["name"], *shapes)
-    config.add_optimization_profile(profile)
+        config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise Failed("TensorRT does not build the engine: see the messages above")

@@ -1,0 +1,125 @@
+import importlib.metadata
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import compress
+from compress import machine
+from compress.cli import doctor, main
+from compress.runtimes import onnxruntime, tensorrt, tensorrt_rtx
+
+
+@pytest.fixture(autouse=True)
+def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "list_gpus", lambda: (machine.Gpu("NVIDIA L4", "8.9"),))
+    monkeypatch.setattr(machine, "detect_isa", lambda: "x86-vnni")
+
+
+def findings(*absent: str) -> dict[str, doctor.Finding]:
+    packages = [doctor.Package(p.name, None if p.name in absent else "1.0", None) for p in doctor.list_packages()]
+    return {finding.subject: finding for finding in doctor.examine(packages)}
+
+
+def test_a_working_machine_exits_zero_and_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "NVIDIA L4 (compute capability 8.9)" in text
+    assert "ok       cpu: INT8 engines for this CPU (x86-vnni, u8s8) can be built and measured" in text
+    assert re.search(r"^onnxruntime +\d", text, re.MULTILINE)
+
+
+def test_json_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["machine"]["edge-compress"] == compress.__version__
+    assert found["findings"][0]["subject"] == "cpu"
+    installed = {package["name"]: package["installed"] for package in found["packages"]}
+    assert installed["numpy"] == importlib.metadata.version("numpy")
+
+
+def test_a_missing_requirement_exits_20_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "scipy":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert main(["doctor"]) == 20
+    text = capsys.readouterr().out
+    assert "missing  cpu: needed and not installed: scipy" in text
+    assert "mend: pip install --upgrade edge-compress" in text
+
+
+def test_a_cpu_without_a_dialect_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "detect_isa", lambda: None)
+    found = findings()["cpu"]
+    assert found.state == "broken"
+    assert found.mend is not None
+    assert found.mend.startswith("name the device instead")
+
+
+def test_an_onnx_runtime_that_does_not_load_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ImportError("DLL load failed")
+
+    monkeypatch.setattr(onnxruntime, "open_graph", fail)
+    found = findings()["cpu"]
+    assert (found.state, found.text) == ("broken", "DLL load failed")
+    assert found.mend == "pip install --force-reinstall onnxruntime"
+
+
+def test_an_onnx_runtime_that_computes_nonsense_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_round_trip", lambda: [1.0, 2.0])
+    assert findings()["cpu"].text == "ONNX Runtime computes [1.0, 2.0] for [1, -2]"
+
+
+@pytest.mark.parametrize("extra", list(doctor.EXTRAS))
+def test_a_missing_extra_names_the_command_that_installs_it(extra: str) -> None:
+    found = findings(*doctor.EXTRAS[extra])[extra]
+    assert (found.state, found.mend) == ("missing", f'pip install "edge-compress[{extra}]"')
+
+
+def test_a_tensorrt_rtx_that_does_not_import_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_rtx, "find_module", lambda: None)
+    found = findings()["rtx"]
+    assert (found.state, found.mend) == ("broken", 'pip install "edge-compress[rtx]" --force-reinstall')
+
+
+def test_the_stub_of_tensorrt_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "find_module", lambda: None)
+    assert "only a stub" in findings()["tensorrt"].text
+
+
+def test_another_version_than_the_tested_one_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    packages = [doctor.Package("numpy", "2.0.0", "2.4.6"), doctor.Package("torch", "2.13.0+cpu", "2.13.0")]
+    doctor._print({}, packages, [])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split(None, 2) == ["numpy", "2.0.0", "(tested with 2.4.6)"]
+    assert lines[2].split() == ["torch", "2.13.0+cpu"]
+
+
+def test_tested_versions_are_read_by_normalized_name(tmp_path: Path) -> None:
+    path = tmp_path / "constraints.txt"
+    path.write_text("# a comment\nPillow==13.0.0\nonnx_ir==1.1.0  # why\ntorch==2.13.0+cpu\n", encoding="utf-8")
+    assert doctor.read_tested(path) == {"pillow": "13.0.0", "onnx-ir": "1.1.0", "torch": "2.13.0"}
+    assert doctor.read_tested(tmp_path / "absent") == {}
+
+
+def test_the_lists_are_those_of_the_project_file() -> None:
+    project = tomllib.loads((Path(doctor.__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+
+    def names(requirements: list[str]) -> tuple[str, ...]:
+        return tuple(re.split(r"[<>=!~\[; ]", line)[0] for line in requirements)
+
+    assert names(project["dependencies"]) == doctor.REQUIRED
+    extras = {name: names(lines) for name, lines in project["optional-dependencies"].items() if name != "dev"}
+    assert extras == doctor.EXTRAS

@@ -1,0 +1,127 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_tensorrt
+import pytest
+from qdq_graphs import Sketch, attention_net, residual_net
+
+from compress.errors import TargetError
+from compress.model import Model
+from compress.runtimes.tensorrt_builder import MAX_BATCH, CompilationError, build_plan, capability_name
+from compress.runtimes.turing import halve_products
+
+
+def write(model: Model, folder: Path) -> Path:
+    path = folder / "model.onnx"
+    path.write_bytes(model.to_bytes())
+    return path
+
+
+@pytest.fixture
+def refusal() -> Iterator[str]:
+    fake_tensorrt.Builder.refusal = "Cannot compile operation 'Gemm_7'"
+    yield fake_tensorrt.Builder.refusal
+    fake_tensorrt.Builder.refusal = None
+
+
+def test_a_network_is_strongly_typed_with_the_batch_as_its_only_range(tmp_path: Path) -> None:
+    built = build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path), memory_bytes=4096)
+    assert fake_tensorrt.Builder.last is not None
+    network, config = fake_tensorrt.Builder.last
+    assert network.flags == 1 << fake_tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert config.limits == {fake_tensorrt.MemoryPoolType.WORKSPACE: 1024}
+    assert config.profiles[0].shapes == {"x": ([1, 2, 8, 8], [1, 2, 8, 8], [MAX_BATCH, 2, 8, 8])}
+    assert (built.plan, built.weights_bytes) == (b"plan", 640)
+
+
+def test_the_log_has_warnings_and_not_the_line_about_the_missing_gpu(tmp_path: Path) -> None:
+    built = build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path))
+    assert built.log == ("a warning of two lines",)
+
+
+def test_fixed_shapes_need_no_profile(tmp_path: Path) -> None:
+    s = Sketch([1, 3])
+    build_plan(fake_tensorrt.as_module(), write(s.finish(s.node("Relu", "x"), [1, 3]), tmp_path))
+    assert fake_tensorrt.Builder.last is not None
+    assert fake_tensorrt.Builder.last[1].profiles == []
+
+
+def test_a_dynamic_axis_besides_the_batch_is_named(tmp_path: Path) -> None:
+    s = Sketch(["batch", 3, "width"])
+    path = write(s.finish(s.node("Relu", "x"), ["batch", 3, "width"]), tmp_path)
+    with pytest.raises(TargetError, match="input `x`: axis 2 is dynamic") as caught:
+        build_plan(fake_tensorrt.as_module(), path)
+    assert caught.value.hint is not None
+    assert "compress.toml" in caught.value.hint
+
+
+def test_the_compilers_last_word_is_the_message(tmp_path: Path, refusal: str) -> None:
+    with pytest.raises(CompilationError, match="the compiler refuses the graph: Cannot compile operation 'Gemm_7'"):
+        build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path))
+
+
+def test_a_builder_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, logger: Any) -> None:
+        logger.log(1, "CUDA initialization failure with error: 803")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(fake_tensorrt.Builder, "__init__", fail)
+    with pytest.raises(TargetError, match="TensorRT cannot start: CUDA initialization failure with error: 803"):
+        build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path))
+
+
+def test_capabilities_are_named_as_tensorrt_rtx_does() -> None:
+    assert [capability_name(value) for value in ("7.5", "12.0")] == ["SM75", "SM120"]
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("capability", ["7.5", "8.0", "8.6", "8.9", "12.0"])
+@pytest.mark.parametrize("model", [residual_net(), attention_net()], ids=["residual", "attention"])
+def test_quantized_nets_compile_for_every_generation(tmp_path: Path, model: Model, capability: str) -> None:
+    import tensorrt_rtx_bindings as trt
+
+    fitted = halve_products(model)[0] if capability == "7.5" else model
+    built = build_plan(trt, write(fitted, tmp_path), capability=capability, memory_bytes=2**33)
+    assert len(built.plan) > 10_000
+    assert built.weights_bytes
+    assert built.log == ()
+
+
+@pytest.mark.rtx
+def test_turing_still_refuses_float32_products(tmp_path: Path) -> None:
+    """The day this fails the rewriting of compress/runtimes/turing.py can go."""
+    import tensorrt_rtx_bindings as trt
+
+    with pytest.raises(CompilationError, match="FP32 GEMM is not supported") as caught:
+        build_plan(trt, write(residual_net(), tmp_path), capability="7.5")
+    assert "cudaError" not in caught.value.message
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize(
+    ("zero_point", "dtype", "message"),
+    [(3, "int8", r"node `QuantizeLinear_0` \(QuantizeLinear\): .*Non-zero zero point is not supported")],
+)
+def test_a_parser_error_names_the_node(tmp_path: Path, zero_point: int, dtype: str, message: str) -> None:
+    import tensorrt_rtx_bindings as trt
+
+    s = Sketch(["batch", 4])
+    path = write(s.finish(s.qdq("x", zero_point=zero_point, dtype=dtype), ["batch", 4]), tmp_path)
+    with pytest.raises(TargetError, match=message) as caught:
+        build_plan(trt, path, capability="8.6")
+    assert not isinstance(caught.value, CompilationError)
+    assert "cudaError" not in caught.value.message
+
+
+@pytest.mark.rtx
+def test_int8_weights_stay_a_quarter_of_float_ones(tmp_path: Path) -> None:
+    import tensorrt_rtx_bindings as trt
+
+    s = Sketch(["batch", 64, 8, 8])
+    quantized = s.finish(s.node("Conv", s.qdq("x"), s.weight(64, 64, 3, 3), pads=[1, 1, 1, 1]), ["batch", 64, 8, 8])
+    f = Sketch(["batch", 64, 8, 8])
+    weight = f.constant(f.random.standard_normal((64, 64, 3, 3)))
+    plain = f.finish(f.node("Conv", "x", weight, pads=[1, 1, 1, 1]), ["batch", 64, 8, 8])
+    sizes = [build_plan(trt, write(m, tmp_path), capability="8.6").weights_bytes or 0 for m in (quantized, plain)]
+    assert sizes[0] == pytest.approx(sizes[1] / 4, rel=0.05)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from onnx import helper
+from qdq_graphs import Sketch, attention_net, residual_net
+
+from compress.errors import TargetError
+from compress.model import Model
+from compress.runtimes.tensorrt_checks import check_graph, require_accepted
+
+
+def quantized(*, dtype: str = "int8", zero_point: int = 0, scale: float = 0.5) -> Model:
+    s = Sketch(["batch", 4])
+    return s.finish(s.qdq("x", dtype=dtype, zero_point=zero_point, scale=scale), ["batch", 4])
+
+
+def without_zero_point(opset: int, **attributes: int) -> Model:
+    s = Sketch(["batch", 4])
+    scale = s.constant(0.5)
+    q = s.node("QuantizeLinear", "x", scale, **attributes)
+    return s.finish(s.node("DequantizeLinear", q, scale), ["batch", 4], opset=opset)
+
+
+def integer_bias() -> Model:
+    s = Sketch(["batch", 4])
+    bias = s.node("DequantizeLinear", s.constant([1, 2, 3, 4], "int32"), s.constant(0.5))
+    return s.finish(s.node("Add", "x", bias), ["batch", 4])
+
+
+def dynamic() -> Model:
+    s = Sketch(["batch", 4])
+    s.nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], "dynamic"))
+    return s.finish(s.node("DequantizeLinear", "q", "s", "z"), ["batch", 4])
+
+
+def integer_convolution() -> Model:
+    s = Sketch(["batch", 2, 4, 4])
+    scale, zero = s.constant(0.5), s.constant(0, "int8")
+    q = s.node("QuantizeLinear", "x", scale, zero)
+    weight = s.constant(np.ones((2, 2, 1, 1)), "int8")
+    y = s.node("QLinearConv", q, scale, zero, weight, scale, zero, scale, zero)
+    return s.finish(s.node("DequantizeLinear", y, scale, zero), ["batch", 2, 4, 4])
+
+
+@pytest.mark.parametrize("model", [residual_net(), attention_net()], ids=["residual", "attention"])
+def test_symmetric_int8_has_no_problem(model: Model) -> None:
+    assert check_graph(model) == ()
+    require_accepted(model, "jetson")
+
+
+def test_an_output_dtype_stands_for_a_zero_point() -> None:
+    assert check_graph(without_zero_point(21, output_dtype=3)) == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "node", "reason"),
+    [
+        (quantized(dtype="uint8"), "QuantizeLinear_0", "its zero point is uint8, not int8"),
+        (quantized(zero_point=3), "QuantizeLinear_0", "its zero point is 3, not 0"),
+        (without_zero_point(20), "QuantizeLinear_0", "without zero point it makes uint8"),
+        (quantized(scale=0.0), "QuantizeLinear_0", "its scale is not positive (0)"),
+        (quantized(scale=float("nan")), "QuantizeLinear_0", "its scale is not positive (nan)"),
+        (integer_bias(), "DequantizeLinear_0", "dequantizes int32 (a quantized bias)"),
+        (dynamic(), "dynamic", "DynamicQuantizeLinear is not an operator of TensorRT"),
+        (integer_convolution(), "QLinearConv_1", "QLinearConv is not an operator of TensorRT"),
+    ],
+)
+def test_what_tensorrt_does_not_take_is_named_with_its_fix(model: Model, node: str, reason: str) -> None:
+    problem = check_graph(model)[0]
+    assert (problem.node, problem.reason) == (node, reason)
+    assert problem.fix
+
+
+def test_computed_scales_and_zero_points_are_named() -> None:
+    reasons = [problem.reason for problem in check_graph(dynamic()) if problem.node != "dynamic"]
+    assert reasons == ["its scale is computed, not constant", "its zero point is computed, not constant"]
+
+
+def test_the_error_counts_the_problems() -> None:
+    with pytest.raises(TargetError) as caught:
+        require_accepted(quantized(dtype="uint8", zero_point=7), "t4")
+    expected = "target t4: node `QuantizeLinear_0`: its zero point is uint8, not int8 (and 1 more)"
+    assert caught.value.message == expected
+    assert caught.value.hint == "quantize with the dialect s8s8-symmetric"
+
+
+def test_a_node_without_name_is_found_by_what_it_makes() -> None:
+    model = quantized(dtype="uint8")
+    graph = model.copy_graph()
+    graph.graph[0].name = None
+    assert check_graph(Model.from_ir(graph))[0].node == "QuantizeLinear → QuantizeLinear_0"

@@ -1,0 +1,78 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import fake_tensorrt
+import numpy as np
+import pytest
+import torch
+from qdq_graphs import samples
+
+from compress.errors import DataError, TargetError
+from compress.runtimes.tensorrt_session import PlanSession, open_plan
+
+
+def make_session(plan: bytes = b"plan") -> PlanSession:
+    return PlanSession(fake_tensorrt.as_module(), plan, "cpu", 0, lambda: None)
+
+
+def test_the_engine_reads_and_writes_the_tensors_memory() -> None:
+    x = samples(3, 3)
+    with make_session() as session:
+        np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x)
+
+
+def test_a_batch_beyond_the_profile_is_cut_up() -> None:
+    x = samples(10, 3)
+    with make_session() as session:
+        found = session.run({"x": x})["y"]
+        assert session._context.batches == [4, 4, 2]
+    np.testing.assert_array_equal(found, 2 * x)
+
+
+def test_an_array_with_gaps_is_read_in_its_own_order() -> None:
+    x = samples(3, 6)[:, ::2]
+    with make_session() as session:
+        np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x)
+
+
+def test_a_missing_input_is_named() -> None:
+    with make_session() as session, pytest.raises(DataError, match="no value for input `x`"):
+        session.run({})
+
+
+def test_a_gpu_that_refuses_is_an_error() -> None:
+    with make_session() as session:
+        session._context.works = False
+        with pytest.raises(TargetError, match="the GPU refuses"):
+            session.run({"x": samples(1, 3)})
+
+
+def test_a_closed_session_says_so() -> None:
+    with make_session() as session:
+        pass
+    with pytest.raises(TargetError, match="closed"):
+        session.run({"x": samples(1, 3)})
+
+
+def test_an_engine_of_another_gpu_is_refused() -> None:
+    with pytest.raises(TargetError, match="built for another GPU or another version") as caught:
+        make_session(b"other")
+    assert caught.value.hint == "build it again on this machine"
+
+
+def test_without_a_gpu_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TargetError, match="the engine for rtx-ada needs an NVIDIA GPU, and torch sees none here"):
+        open_plan(fake_tensorrt.as_module(), fake_tensorrt.make_engine(tmp_path, "rtx-ada"))
+
+
+def test_with_a_gpu_the_engine_is_loaded_on_a_stream_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = SimpleNamespace(cuda_stream=42, synchronize=lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    engine = fake_tensorrt.make_engine(tmp_path, "t4")
+    engine.main.write_bytes(b"plan")
+    with open_plan(fake_tensorrt.as_module(), engine) as session:
+        assert (session._device, session._stream) == ("cuda", 42)

@@ -1,0 +1,197 @@
+"""A TensorRT without a GPU: the calls the project makes, answered in a few lines; its engines compute y = 2·x."""
+
+import ctypes
+import sys
+from enum import IntEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compress.runtimes import Engine as EngineRecord
+
+
+def make_engine(folder: Path, target: str) -> EngineRecord:
+    """Return the record of an engine whose files are not looked at."""
+    return EngineRecord("tensorrt", "tensorrt", target, folder, folder / "model.engine", folder / "model.onnx", (), {})
+
+
+class ILogger:
+    def __init__(self) -> None:
+        self.made = True
+
+
+class Logger(ILogger):
+    """TensorRT's own logger, which prints."""
+
+    WARNING = 2
+
+    def __init__(self, severity: int) -> None:
+        super().__init__()
+        self.severity = severity
+
+    def log(self, severity: int, message: str) -> None:
+        if severity <= self.severity:
+            sys.stderr.write(f"[TRT] {message}\n")
+
+
+class NetworkDefinitionCreationFlag(IntEnum):
+    STRONGLY_TYPED = 1
+
+
+class MemoryPoolType(IntEnum):
+    WORKSPACE = 0
+
+
+class TensorIOMode(IntEnum):
+    INPUT = 0
+    OUTPUT = 1
+
+
+class Tensor:
+    def __init__(self, name: str, shape: list[int]) -> None:
+        self.name, self.shape = name, shape
+
+
+class Network:
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
+        self.inputs: list[Tensor] = []
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self.inputs)
+
+    def get_input(self, index: int) -> Tensor:
+        return self.inputs[index]
+
+
+class OnnxParser:
+    num_errors = 0
+
+    def __init__(self, network: Network, logger: Any) -> None:
+        self.network = network
+
+    def parse_from_file(self, path: str) -> bool:
+        for value in onnx.load(path).graph.input:
+            self.network.inputs.append(
+                Tensor(value.name, [d.dim_value or -1 for d in value.type.tensor_type.shape.dim])
+            )
+        return True
+
+
+class Profile:
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[list[int], list[int], list[int]]] = {}
+
+    def set_shape(self, name: str, least: list[int], best: list[int], most: list[int]) -> None:
+        self.shapes[name] = (least, best, most)
+
+
+class Config:
+    def __init__(self) -> None:
+        self.limits: dict[MemoryPoolType, int] = {}
+        self.profiles: list[Profile] = []
+
+    def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
+        self.limits[pool] = size
+
+    def add_optimization_profile(self, profile: Profile) -> None:
+        self.profiles.append(profile)
+
+
+class Builder:
+    """``refusal`` makes the next builds fail with that message; ``last`` is what the last one was asked for."""
+
+    refusal: str | None = None
+    last: tuple[Network, Config] | None = None
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+
+    def create_network(self, flags: int) -> Network:
+        return Network(flags)
+
+    def create_builder_config(self) -> Config:
+        return Config()
+
+    def create_optimization_profile(self) -> Profile:
+        return Profile()
+
+    def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
+        Builder.last = (network, config)
+        self.logger.log(2, "a warning\n  of two lines")
+        self.logger.log(1, "In catchCudaError (cudaError 35: CUDA driver version is insufficient)")
+        if Builder.refusal is not None:
+            self.logger.log(1, Builder.refusal)
+            return None
+        self.logger.log(3, "Total Weights Memory: 640 bytes")
+        return b"plan"
+
+
+class Context:
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+        self.batches: list[int] = []
+        self.works = True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        self.shapes[name] = shape
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes["x"]
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        count = int(np.prod(self.shapes["x"]))
+        x, y = ((ctypes.c_float * count).from_address(self.addresses[name]) for name in ("x", "y"))
+        y[:] = [2 * value for value in x]
+        self.batches.append(self.shapes["x"][0])
+        return self.works
+
+
+class Engine:
+    num_io_tensors = 2
+
+    def __init__(self) -> None:
+        self.context = Context()
+
+    def create_execution_context(self) -> Context:
+        return self.context
+
+    def get_tensor_name(self, index: int) -> str:
+        return "xy"[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name == "x" else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> type[np.float32]:
+        return np.float32
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> tuple[tuple[int, ...], ...]:
+        return ((1, 3), (1, 3), (4, 3))
+
+
+class Runtime:
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
+        return Engine() if plan == b"plan" else None
+
+
+def nptype(dtype: type[np.float32]) -> type[np.float32]:
+    return dtype
+
+
+__version__ = "10.3.0"
+
+
+def as_module() -> ModuleType:
+    """Return this module, to stand for ``tensorrt``."""
+    return sys.modules[__name__]

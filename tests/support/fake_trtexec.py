@@ -1,0 +1,74 @@
+"""A `trtexec` for tests: it takes the same flags, writes the same files and prints in the format of TensorRT 10.3."""
+
+from pathlib import Path
+
+_SCRIPT = r"""#!{python}
+import json, os, sys
+arguments = dict(a.lstrip("-").partition("=")[::2] for a in sys.argv[1:])
+with open("calls.jsonl", "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\n")
+def say(level, text):
+    print("[11/21/2026-10:00:00] [%s] %s" % (level, text))
+if "help" in arguments:
+    print("  --stronglyTyped             Create a strongly typed network." if {typed} else "  --fp16")
+    sys.exit(0)
+print("&&&& RUNNING TensorRT.trtexec [TensorRT v{version}] # trtexec " + " ".join(sys.argv[1:]))
+if "onnx" in arguments:
+    if {refuses}:
+        say("E", "Error[4]: ITensor::getDimensions: Error Code 4: Internal Error (node_of_onnx: no kernel)")
+        say("E", "Engine set up failed")
+        print("&&&& FAILED TensorRT.trtexec [TensorRT v{version}]")
+        sys.exit(1)
+    with open(arguments["saveEngine"], "wb") as engine:
+        engine.write(b"engine of " + arguments["onnx"].encode())
+    sys.exit(0)
+if {crashes}:
+    say("E", "Cuda failure: out of memory")
+    sys.exit(1)
+assert os.path.isfile(arguments["loadEngine"])
+for pair in filter(None, arguments.get("loadInputs", "").split(",")):
+    assert os.path.isfile(pair.rpartition(":")[2]), pair
+with open(arguments["exportTimes"], "w") as times:
+    times.write("[]")
+say("I", "Warmup completed 812 queries over 1000 ms")
+say("I", "Timing trace has 8025 queries over 10.0013 s")
+say("I", "")
+say("I", "=== Trace details ===")
+say("I", "Average on 10 runs - GPU latency: 1.22 ms - Host latency: 1.31 ms (enqueue 0.2 ms)")
+say("I", "")
+if {summary}:
+    say("I", "=== Performance summary ===")
+    say("I", "Throughput: 802.4 qps")
+    say("I", "Latency: min = 1.20068 ms, max = 2.61475 ms, mean = 1.24518 ms, median = 1.24023 ms, "
+        "percentile(90%) = 1.26 ms, percentile(99%) = 1.5 ms")
+    say("I", "Enqueue Time: min = 0.05 ms, max = 0.9 ms, mean = 0.1 ms, median = 0.09 ms, "
+        "percentile(90%) = 0.12 ms, percentile(99%) = 0.3 ms")
+    say("I", "H2D Latency: min = 0.005 ms, max = 0.08 ms, mean = 0.01 ms, median = 0.01 ms, "
+        "percentile(90%) = 0.012 ms, percentile(99%) = 0.02 ms")
+    say("I", "GPU Compute Time: min = 1.18 ms, max = 2.5 ms, mean = 1.22 ms, median = 1.21 ms, "
+        "percentile(90%) = 1.24 ms, percentile(99%) = 1.48 ms")
+    say("W", "* GPU compute time is unstable, with coefficient of variance = 3.1%.")
+    say("W", "  If not already in use, locking GPU clock frequency may improve the stability.")
+"""
+
+
+def install(
+    folder: Path,
+    python: str,
+    *,
+    version: str = "100300",
+    typed: bool = True,
+    refuses: bool = False,
+    crashes: bool = False,
+    summary: bool = True,
+) -> Path:
+    """Write the program into a folder that is then put on PATH; return the program's path."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "trtexec"
+    switches = {"typed": typed, "refuses": refuses, "crashes": crashes, "summary": summary}
+    text = _SCRIPT.replace("{python}", python).replace("{version}", version)
+    for name, value in switches.items():
+        text = text.replace("{" + name + "}", str(value))
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
+    return program
