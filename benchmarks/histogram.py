@@ -1,8 +1,9 @@
-"""What it costs to count an activation: our streaming histogram beside NumPy's and PyTorch's (which need the range first).
+"""What it costs to count an activation: our streaming histogram beside NumPy's and PyTorch's.
 
     python benchmarks/histogram.py
 
-Prints nanoseconds per value, one thread, the best of seven runs in turns.
+Prints nanoseconds per value, one thread, the best of seven runs in turns. The
+other two need the range first, ours does not.
 """
 
 import time

@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from pydantic import JsonValue
 
@@ -15,9 +16,9 @@ from compress.intake import Intake
 from compress.measure.cost import count_cost
 from compress.measure.fidelity import compare_outputs
 from compress.measure.machine import describe_machine
-from compress.precision import count_precisions
 from compress.model import Model, StepRecord
 from compress.options import Plan
+from compress.precision import count_precisions
 from compress.report.record import (
     Data,
     DataSet,
@@ -49,6 +50,7 @@ def describe_run(
     verdict: VerdictRecord,
 ) -> Report:
     """Return the report of a run whose targets are all done."""
+    shared, own = _split_steps(records)
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=plan.options.command,
@@ -56,8 +58,8 @@ def describe_run(
         seed=plan.options.seed,
         source=describe_source(source, export_check),
         data=describe_data(data),
-        steps=_shared_steps(records),
-        targets=records,
+        steps=shared,
+        targets=own,
         verdict=verdict,
     )
 
@@ -135,13 +137,12 @@ def _measurements(
     engine: EngineRecord | None = None,
     error: str | None = None,
 ) -> Measurements:
-    machine = describe_machine()
     ran_here = measured is not None and measured.latency is not None
     return Measurements(
         target=target.name,
         runtime=target.runtime,
         dialect=target.dialect,
-        device=machine if ran_here else machine.model_copy(update={"measured_on": None}),
+        device=describe_machine("this machine" if ran_here else None),
         engine=engine,
         steps=tuple(_step(record) for record in model.history),
         accuracy=measured.accuracy if measured else None,
@@ -171,10 +172,12 @@ def _step(record: StepRecord) -> Step:
     )
 
 
-def _shared_steps(records: tuple[TargetRecord, ...]) -> tuple[Step, ...]:
-    """Return the steps of all targets, each once, in order."""
-    steps = {(step.step, step.output_digest): step for record in records for step in record.steps}
-    return tuple(steps.values())
+def _split_steps(records: tuple[TargetRecord, ...]) -> tuple[tuple[Step, ...], tuple[TargetRecord, ...]]:
+    """Return the steps that all targets share, and the targets with the steps that are theirs alone."""
+    chains = [[step.output_digest for step in record.steps] for record in records]
+    shared = sum(1 for _ in takewhile(lambda step: len(set(step)) == 1, zip(*chains, strict=False)))
+    own = tuple(record.model_copy(update={"steps": record.steps[shared:]}) for record in records)
+    return records[0].steps[:shared], own
 
 
 def _versions() -> dict[str, str]:

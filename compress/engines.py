@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from compress.data.samples import SampleSet
+from compress.machine import core_count
 from compress.measure.accuracy import measure_accuracy
 from compress.measure.latency import measure_latency
 from compress.measure.timings import Limits
@@ -83,7 +84,7 @@ def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: 
     task = f"{engines.target.name}: accuracy"
     batch = fixed_batch(engines.original) or _batch_size(samples)
     measured_on: Literal["engine", "simulated"] = "engine" if _runs_here(engines) else "simulated"
-    original, compressed = _open_pair(engines, plan.cores)
+    original, compressed = _open_pair(engines, core_count())
     with in_batches(original, engines.original) as first, in_batches(compressed, engines.original) as second:
         accuracy, fidelity = measure_accuracy(
             first,

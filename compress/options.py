@@ -1,6 +1,5 @@
 """What a run was asked to do: flags, ``compress.toml`` and defaults brought together before any work starts."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from compress.data.gather import Spec
 from compress.data.metrics import Metric, load_metric
 from compress.data.samples import SampleSet
 from compress.errors import ModelError, UsageError
-from compress.gate import Policy, make_policy
+from compress.gate import Policy, override_policy
 from compress.intake import IntakeOptions
 from compress.model import JsonValue, TensorSpec
 from compress.project import Project, load_project
@@ -76,11 +75,6 @@ class Plan:
         """Where evaluation samples come from."""
         return self.options.evaluation or self.project.data.evaluation
 
-    @property
-    def cores(self) -> int:
-        """How many threads work may use that is not timed."""
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
     def intake_options(self, samples: SampleSet | None) -> IntakeOptions:
         """Return how the model file is to be read: stated inputs, or the shape of the samples."""
         stated = self.options.inputs or self.project.model.inputs
@@ -136,7 +130,7 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         targets=targets,
         recipe=load_recipe(options.recipe),
         metric=load_metric(options.metric or project.data.metric, project.folder),
-        policy=make_policy({**project.gate.model_dump(exclude_none=True), **options.gate}, "gate flags"),
+        policy=override_policy(project.gate, options.gate),
         out=options.out or Path(f"{model.stem or model.name}.compressed"),
     )
 

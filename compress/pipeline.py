@@ -11,6 +11,7 @@ from compress.engines import build_engines, measure_engines
 from compress.errors import TargetError
 from compress.gate import judge, worst
 from compress.intake import Intake, take_in
+from compress.machine import core_count
 from compress.options import Plan, RunOptions, resolve
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
@@ -53,7 +54,7 @@ def _run_target(
 ) -> TargetRecord:
     """Return everything about one target; steps that another target has done already come from the store."""
     log.info("target %s: runtime %s, dialect %s", target.name, target.runtime, target.dialect)
-    context = StepContext(target, data.calibration, plan.cores, plan.options.seed, work.store, progress)
+    context = StepContext(target, data.calibration, core_count(), plan.options.seed, work.store, progress)
     model = source.model
     for step in plan.recipe.steps:
         progress(f"{target.name}: {step.name}", 0, 1)

@@ -40,8 +40,8 @@ class ModelTable(_Table):
 class DataTable(_Table):
     """Where samples come from: a recipe in ``calibration/``, a path, ``python:module:callable``, or a table."""
 
-    calibration: str | SampleSettings | None = None
-    evaluation: str | SampleSettings | None = None
+    calibration: SampleSettings | str | None = None
+    evaluation: SampleSettings | str | None = None
     metric: str = "top1"
 
 

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.cli.engine_file import read_interface
+
 if TYPE_CHECKING:
     from compress.cli import Subparsers
     from compress.measure.timings import Limits
@@ -60,7 +62,7 @@ def _measure_pair(baseline: Path, other: Path, options: argparse.Namespace, limi
     from compress.measure.latency import measure_latency
     from compress.runtimes.onnxruntime import open_graph
 
-    models = [_read_interface(path) for path in (baseline, other)]
+    models = [read_interface(path) for path in (baseline, other)]
     batch = _batch_size(options.batch, list(zip((baseline, other), models, strict=True)))
     feeds = [_make_feed(model, batch, options.data) for model in models]
     with ExitStack() as stack:
@@ -73,26 +75,6 @@ def _measure_pair(baseline: Path, other: Path, options: argparse.Namespace, limi
             limits=limits,
             seed=_SEED,
         )
-
-
-def _read_interface(path: Path) -> "Model":
-    """Return the graph without the external data that it may point to: only its inputs are needed here."""
-    import onnx
-    import onnx_ir as ir
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    from compress.errors import ModelError
-    from compress.model import Model
-
-    try:
-        model = Model.from_ir(ir.from_proto(onnx.load(path, load_external_data=False)))
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}", hint="give the path of an .onnx file") from error
-    except (DecodeError, ValueError) as error:
-        raise ModelError(f"{path} is not an ONNX file", hint="give the .onnx file in the engine's folder") from error
-    if not model.inputs:
-        raise ModelError(f"{path} has no inputs", hint="give an .onnx file whose graph computes something")
-    return model
 
 
 def _batch_size(wanted: int | None, models: "list[tuple[Path, Model]]") -> int:

@@ -243,7 +243,12 @@ def _table(rows: Sequence[tuple[str, ...]], *, plain: bool) -> "Table":
     table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=True, padding=(0, 1))
     for title in rows[0]:
         numeric = title in _NUMERIC
-        table.add_column(title, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric or title in ("operator", "output"))
+        table.add_column(
+            title,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=numeric or title in ("operator", "output"),
+        )
     for row in rows[1:]:
         table.add_row(*(Text(cell) for cell in row))
     return table

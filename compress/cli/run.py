@@ -112,8 +112,8 @@ def _command(options: argparse.Namespace) -> str:
     words = ["compress", "run", str(options.model)]
     for name, value in vars(options).items():
         flag = "--" + name.replace("_", "-")
-        if name in ("model", "json", "quiet", "resume", "out") or value in (None, False, []):
-            continue
         values = value if isinstance(value, list) else [value]
+        if name in ("model", "json", "quiet", "resume", "out") or value is None or value is False:
+            continue
         words += [flag] if value is True else [word for item in values for word in (flag, str(item))]
     return shlex.join(words)

@@ -152,6 +152,38 @@ def paired_bootstrap(
     return Estimate(value, min(low, value), max(high, value), confidence, name)
 
 
+def proportion(successes: int, n: int, *, confidence: float = CONFIDENCE) -> Estimate:
+    """Return a share of samples with Wilson's score interval.
+
+    Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference" (1927).
+    """
+    low, high = _wilson(successes, n, confidence)
+    return Estimate(successes / n, low, high, confidence, "Wilson's score interval")
+
+
+def bootstrap_value(
+    rows: Floats, reduce: Reduce, *, seed: int, confidence: float = CONFIDENCE, resamples: int = _RESAMPLES
+) -> Estimate:
+    """Return ``reduce(rows)`` of score rows [samples, k] with a percentile bootstrap interval over samples.
+
+    Source: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3.
+    """
+    everything = np.arange(len(rows))
+    value = float(reduce(rows))
+    if len(rows) < 2:
+        return Estimate(value, value, value, confidence, "one sample has no interval")
+    low, high = _bootstrap(
+        everything,
+        lambda drawn: float(reduce(rows[drawn])),
+        seed=seed,
+        method="percentile",
+        confidence=confidence,
+        resamples=resamples,
+    )
+    name = f"percentile bootstrap, {resamples} resamples, seed {seed}"
+    return Estimate(value, min(low, value), max(high, value), confidence, name)
+
+
 def samples_to_decide(drop: float, interval: tuple[float, float], budget: float, samples: int) -> int | None:
     """Return about how many samples would put the whole interval on one side of the budget, or None if none would.
 

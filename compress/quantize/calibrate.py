@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,7 @@ def calibrate(
     values: list[str],
     samples: SampleSet,
     open_observed: OpenObserved,
+    threads: int,
     progress: Callable[[int, int], None],
 ) -> Calibration:
     """Return the histograms of the named values over all samples; memory does not grow with their number.
@@ -68,6 +70,7 @@ def calibrate(
         values: Names of graph inputs and activations.
         samples: Bound to the model's inputs.
         open_observed: How to run the model with its activations as outputs.
+        threads: That count, one activation each.
         progress: Called with samples done and samples in all.
 
     Raises:
@@ -79,11 +82,15 @@ def calibrate(
     histograms = {name: Histogram() for name in values}
     wanted = [name for name in values if name not in inputs]
     done = 0
-    with open_observed(model, wanted) as session:
+    with open_observed(model, wanted) as session, ThreadPoolExecutor(threads) as pool:
         for batch in samples.batches(_batch_size(model, samples, session)):
             observed = {**batch.inputs, **(session.run(batch.inputs) if wanted else {})}
-            for name, histogram in histograms.items():
-                _observe(histogram, name, np.asarray(observed[name], np.float32), samples.name)
+            counting = [
+                pool.submit(_observe, histogram, name, np.asarray(observed[name], np.float32), samples.name)
+                for name, histogram in histograms.items()
+            ]
+            for task in counting:
+                task.result()
             done += len(batch)
             progress(done, len(samples))
     return Calibration(histograms, done)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from compress.precision import COMPUTE
 from compress.model import Model
+from compress.precision import COMPUTE
 from compress.quantize.dialects import DIALECTS, Dialect
 from compress.targets import DialectName
 

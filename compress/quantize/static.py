@@ -90,6 +90,7 @@ def _calibrate_once(model: Model, context: StepContext) -> Calibration:
         observed_values(model.graph.graph),
         context.calibration,
         open_observed,
+        context.threads,
         lambda done, total: context.progress("calibrate", done, total),
     )
     context.store.put(key, {"calibration.npz": calibration.to_bytes()})

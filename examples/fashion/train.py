@@ -65,7 +65,7 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.body(x)
+        y: Tensor = self.body(x)
         return x + y if self.residual else y
 
 
@@ -121,12 +121,14 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 def measure_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return the top-1 accuracy as a fraction."""
     model.eval()
-    hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True))
-    return hits / len(labels)
+    starts = range(0, len(labels), 500)
+    hits = [(model(images[i : i + 500]).argmax(1) == labels[i : i + 500]).sum().item() for i in starts]
+    return sum(hits) / len(labels)
 
 
-def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, batch: int, seed: int) -> None:
+def train(model: nn.Module, data: tuple[Tensor, Tensor], epochs: int, batch: int, seed: int) -> None:
     """Train in place with SGD, one-cycle schedule and label smoothing."""
+    images, labels = data
     generator = torch.Generator().manual_seed(seed)
     steps = epochs * (len(images) // batch)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -135,7 +137,8 @@ def train(model: nn.Module, images: Tensor, labels: Tensor, epochs: int, batch: 
     for epoch in range(epochs):
         start, total = time.perf_counter(), 0.0
         order = torch.randperm(len(images), generator=generator)
-        for index in order[: len(order) // batch * batch].split(batch):
+        for i in range(0, len(order) // batch * batch, batch):
+            index = order[i : i + batch]
             logits = model(augment(images[index], generator))
             loss = functional.cross_entropy(logits, labels[index], label_smoothing=0.1)
             optimizer.zero_grad(set_to_none=True)
@@ -154,6 +157,8 @@ def save(model: nn.Module, path: Path) -> None:
     model.eval()
     batch = torch.export.Dim("batch", min=1, max=4096)
     program = torch.export.export(model, (torch.zeros(2, 1, 28, 28),), dynamic_shapes={"image": {0: batch}})
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it has the paths of the machine that trained
     with path.open("wb") as file:
         torch.export.save(program, file)
 
@@ -168,7 +173,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     model = FashionNet()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    train(model, *load_split("train"), options.epochs, options.batch, options.seed)
+    train(model, load_split("train"), options.epochs, options.batch, options.seed)
     accuracy = measure_accuracy(model, *load_split("t10k"))
     print(f"test accuracy {100 * accuracy:.2f} %")
     if accuracy < 0.92:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as arrays
 
 from compress.errors import DataError
-from compress.quantize.histogram import Histogram
+from compress.quantize.histogram import COUNTED, Histogram
 
 FLOATS = arrays.arrays(
     np.float32,
@@ -56,14 +56,31 @@ def test_centres_ascend() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_refused(bad: float) -> None:
+    histogram = Histogram()
+    histogram.observe(np.array([1.0, 2.0], np.float32))
     with pytest.raises(DataError, match="not finite"):
-        Histogram().observe(np.array([1.0, bad], np.float32))
+        histogram.observe(np.array([1.0, bad], np.float32))
 
 
 def test_an_empty_array_changes_nothing() -> None:
     histogram = Histogram()
     histogram.observe(np.zeros((0, 3), np.float32))
     assert histogram.total == 0
+
+
+def test_a_large_feature_map_is_sampled_alike_in_any_batch_and_its_ends_are_exact() -> None:
+    values = np.random.default_rng(0).standard_normal((4, 3, 256, 256)).astype(np.float32)
+    values[2, 1, 17, 33] = 40.0
+    whole, pieces = Histogram(), Histogram()
+    whole.observe(values)
+    for sample in values:
+        pieces.observe(sample[None])
+    assert np.array_equal(whole.counts, pieces.counts)
+    assert whole.high == 40.0
+    assert COUNTED / 2 <= whole.total / 4 <= COUNTED
+    centres, counts = whole.bins()
+    share = counts[np.abs(centres) < 1.0].sum() / counts.sum()
+    assert share == pytest.approx((np.abs(values) < 1.0).mean(), abs=2e-3)
 
 
 def test_strided_input_is_counted_like_a_contiguous_copy() -> None:

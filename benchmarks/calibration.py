@@ -1,0 +1,92 @@
+"""Time and peak memory of calibrating and quantizing MobileNetV2 with 128 photos of 224x224, for every observer.
+
+    python examples/fetch.py mobilenetv2 photos
+    python benchmarks/calibration.py [--samples 128] [--threads 2]
+
+Each observer runs in a process of its own, which loads the exported float graph (so PyTorch is not in the figures).
+Seconds are of reading the photos, one pass of the model, counting, choosing the ranges and writing Q/DQ. Memory is the
+process's peak resident set; what the imports alone take is printed beside it.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "mobilenetv2"
+OBSERVERS = ("minmax", "percentile", "mse", "entropy")
+MEGABYTE = 1e6
+
+
+def export(out: Path) -> None:
+    from compress.intake import IntakeOptions, take_in
+    from compress.project import load_project
+
+    project = load_project(EXAMPLE / "model.pth")
+    options = IntakeOptions(inputs=project.model.inputs, factory=project.model.factory, search_path=EXAMPLE)
+    out.write_bytes(take_in(EXAMPLE / "model.pth", options).model.to_bytes())
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def calibrate(graph: Path, observer: str, samples: int, threads: int) -> dict[str, float]:
+    import onnxruntime  # noqa: F401 - counted among the imports
+
+    from compress.data.binding import bind_samples
+    from compress.data.recipes import load_samples
+    from compress.data.subset import take
+    from compress.model import Model
+    from compress.project import load_project
+    from compress.quantize.static import QuantizeSettings, quantize_static
+    from compress.steps import StepContext
+    from compress.store import Store
+    from compress.targets import load_target
+
+    model = Model.from_bytes(graph.read_bytes())
+    calibration = load_project(EXAMPLE / "model.pth").data.calibration
+    assert calibration is not None
+    photos = bind_samples(take(load_samples(calibration, base=EXAMPLE), samples), model.inputs)
+    imports = peak_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        context = StepContext(load_target("cpu"), photos, threads, 0, Store(Path(folder)), lambda *_: None)
+        start = time.perf_counter()
+        quantize_static(model, QuantizeSettings(observer=observer), context)  # type: ignore[arg-type]
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak": peak_bytes(), "imports": imports}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--child", nargs=2, metavar=("GRAPH", "OBSERVER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(calibrate(Path(options.child[0]), options.child[1], options.samples, options.threads)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "float.onnx"
+        # In a process of its own: a child's peak memory starts at its parent's.
+        exporting = f"import runpy; runpy.run_path({__file__!r})['export'](__import__('pathlib').Path({str(graph)!r}))"
+        subprocess.run([sys.executable, "-c", exporting], check=True)
+        print(f"{options.samples} photos, {options.threads} threads")
+        for observer in OBSERVERS:
+            command = [sys.executable, __file__, "--samples", str(options.samples), "--threads", str(options.threads)]
+            command += ["--child", str(graph), observer]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found = json.loads(done.stdout)
+            print(
+                f"{observer:<11} {found['seconds']:5.2f} s  peak {found['peak'] / MEGABYTE:6.0f} MB"
+                f"  (imports and model {found['imports'] / MEGABYTE:.0f} MB)"
+            )
+
+
+if __name__ == "__main__":
+    main()
