@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from compress.errors import ModelError
-from compress.intake.recognise import Content, recognise
+from compress.intake.recognition import Content, recognise
 from compress.intake.source import Converted, Intake, IntakeOptions, Reference, SourceKind
 from compress.model import Model
 

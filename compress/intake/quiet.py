@@ -14,6 +14,7 @@ _NOISE: tuple[tuple[type[Warning], str], ...] = (
     (DeprecationWarning, r"The feature will be removed"),
     (UserWarning, r"Exporting a model to ONNX with a batch_size other than 1"),
     (UserWarning, r"# 'dynamic_axes' is not recommended"),
+    (UserWarning, r"Detected pickle protocol \d+ in the checkpoint"),
     (UserWarning, r"The tensor attributes? .* assigned during export"),
     (UserWarning, r"The given NumPy array is not writable"),
 )

@@ -11,8 +11,8 @@ from compress.errors import ModelError
 from compress.intake.archive import open_archive
 from compress.intake.export import Exported, export_module
 from compress.intake.factory import build_module, importable, load_weights
-from compress.intake.quiet import first_reason
-from compress.intake.recognise import SAVE_PT2, TORCH_MAGIC
+from compress.intake.quiet import first_reason, quiet
+from compress.intake.recognition import SAVE_PT2, is_legacy_torch
 from compress.intake.source import Converted, IntakeOptions, SourceKind, inputs_unknown
 from compress.intake.torch_reference import module_reference
 
@@ -34,7 +34,7 @@ def read_torch_file(path: Path, options: IntakeOptions) -> Converted:
     Raises:
         ModelError: Weights without a factory or not fitting it, a pickle that nobody vouched for, unknown inputs.
     """
-    if path.read_bytes()[: len(TORCH_MAGIC)] != TORCH_MAGIC:
+    if not is_legacy_torch(path.read_bytes()):
         open_archive(path)
     content = _load_plain(path)
     if content is None:
@@ -94,7 +94,8 @@ def _load_plain(path: Path) -> object | None:
     import torch
 
     try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        with quiet():
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         return None
     except Exception as error:
@@ -151,10 +152,8 @@ def find_classes(path: Path) -> list[str]:
     """Return the classes and functions that a ``torch.save`` file wants beyond plain tensors, without loading it."""
     import torch
 
-    if path.read_bytes()[: len(TORCH_MAGIC)] == TORCH_MAGIC:
-        wanted = _globals_in(path.read_bytes())
-    else:
-        wanted = set(_globals_in(open_archive(path).read("data.pkl")))
+    content = path.read_bytes()
+    wanted = _globals_in(content if is_legacy_torch(content) else open_archive(path).read("data.pkl"))
     known = ("torch._utils.", "collections.OrderedDict", "torch.storage.", "torch.serialization.")
     plain = {f"torch.{name}" for name in vars(torch) if name.endswith("Storage")}
     return sorted(name for name in wanted if not name.startswith(known) and name not in plain)

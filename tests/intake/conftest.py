@@ -47,13 +47,6 @@ class Marker:
         return os.mkdir, (str(self.folder),)
 
 
-def export_archive(module: nn.Module, args: tuple[Any, ...], path: Path, **settings: Any) -> Path:
-    """Write a torch.export archive of a module."""
-    with path.open("wb") as file:
-        torch.export.save(torch.export.export(module.eval(), args, **settings), file)
-    return path
-
-
 @pytest.fixture
 def small_net() -> SmallNet:
     torch.manual_seed(0)
@@ -66,7 +59,9 @@ def archive_members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("archive") / "model.pt"
     batch = torch.export.Dim("batch", min=1, max=64)
-    export_archive(SmallNet(), (torch.randn(2, 3, 8, 8),), path, dynamic_shapes=({0: batch},))
+    program = torch.export.export(SmallNet().eval(), (torch.randn(2, 3, 8, 8),), dynamic_shapes=({0: batch},))
+    with path.open("wb") as file:
+        torch.export.save(program, file)
     with zipfile.ZipFile(path) as archive:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
@@ -106,3 +101,9 @@ def edit_program(tamper: Tamper) -> Callable[[Callable[[dict[str, Any]], None]],
 def marker(tmp_path: Path) -> Path:
     """A folder that exists once a payload ran."""
     return tmp_path / "code-ran"
+
+
+@pytest.fixture
+def payload(marker: Path) -> Marker:
+    """An object whose unpickling makes the folder ``marker``."""
+    return Marker(marker)

@@ -10,8 +10,8 @@ from compress.intake.archive import read_names
 
 Content = Literal["torch.export", "torchscript", "torch-zip", "torch-legacy", "safetensors", "onnx"]
 
-TORCH_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How a legacy (before torch 1.6) ``torch.save`` file begins: its magic number, pickled."""
+_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""What the first pickle of a legacy (before torch 1.6) ``torch.save`` file holds: a magic number."""
 
 _PROTOBUF_LIMIT = 2 * 1024**3
 
@@ -45,7 +45,7 @@ def recognise(path: Path) -> Content:
     head = _read_head(path)
     if zipfile.is_zipfile(path) or head.startswith(b"PK\x03\x04"):
         return _recognise_archive(path)
-    if head.startswith(TORCH_MAGIC):
+    if is_legacy_torch(head):
         return "torch-legacy"
     if _is_safetensors(path, head):
         return "safetensors"
@@ -65,6 +65,11 @@ SAVE_PT2 = (
     "`program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: torch.export.Dim('batch')},))`, "
     "then `torch.export.save(program, 'model.pt2')`."
 )
+
+
+def is_legacy_torch(head: bytes) -> bool:
+    """Return whether a file that begins like this was written by ``torch.save`` in its legacy, not zipped format."""
+    return head[:1] == b"\x80" and _LEGACY_MAGIC in head[:32]
 
 
 def _read_head(path: Path) -> bytes:
