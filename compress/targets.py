@@ -72,17 +72,20 @@ class Target(_Strict):
 
 
 def load_target(name: str) -> Target:
-    """Return the target of that name or alias, its ``detect`` fields filled in for this machine.
+    """Return the target of that name, alias or ``.toml`` file, its ``detect`` fields filled in for this machine.
 
     Raises:
         UsageError: No such target; the hint names the nearest.
+        ConfigError: The file is not a target.
         TargetError: This machine's instruction set was asked for and cannot be told.
     """
+    if name.endswith(".toml"):
+        return _detect(read_target(Path(name)))
     for target in load_targets():
         if name == target.name or name in target.aliases:
             return _detect(target)
     known = [known for target in load_targets() for known in (target.name, *target.aliases)]
-    raise UsageError(f"unknown target `{name}`", hint=suggest(name, known))
+    raise UsageError(f"unknown target `{name}`", hint=f"{suggest(name, known)} Or give a .toml file.")
 
 
 @cache

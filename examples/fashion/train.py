@@ -122,7 +122,7 @@ def measure_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Return the top-1 accuracy as a fraction."""
     model.eval()
     starts = range(0, len(labels), 500)
-    hits = [(model(images[i : i + 500]).argmax(1) == labels[i : i + 500]).sum().item() for i in starts]
+    hits = [int((model(images[i : i + 500]).argmax(1) == labels[i : i + 500]).sum()) for i in starts]
     return sum(hits) / len(labels)
 
 

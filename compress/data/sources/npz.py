@@ -80,7 +80,9 @@ class NpzSource:
                 names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
                 return {name: _open_member(stack, archive, self._path, name).count for name in names}
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError) as error:
-            raise DataError(f"{self._path.name} is not a readable .npz archive: {error}", hint=None) from error
+            raise DataError(
+                f"{self._path.name} is not a readable .npz archive: {error}", hint="write it with numpy.savez"
+            ) from error
 
 
 def _open_member(stack: ExitStack, archive: zipfile.ZipFile, path: Path, name: str) -> NpyStream:

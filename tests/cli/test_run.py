@@ -1,0 +1,303 @@
+import json
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from small_project import Compress, nearest_mean_classifier
+
+from compress.cli.run import _command, add_parser
+from compress.errors import TargetError
+from compress.report.schema import schema_path
+
+REFERENCE = Path("reference/board.toml")
+NULL = Path("null/board.toml")
+FAST = ("--latency-seconds", "0.2")
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def test_a_run_passes_and_leaves_engine_reports_lock_and_log(compress: Compress, project: Path) -> None:
+    done = compress("run", "model.onnx", "--target", REFERENCE, "--max-drop", "5", *FAST)
+    assert done.code == 0, done.err
+    assert "verdict: PASS" in done.out
+    out = project / "model.compressed"
+    left = {path.name for path in out.iterdir()}
+    assert left == {"engine", "model.onnx", "recipe.lock.toml", "report.json", "report.md", "run.log", ".steps"}
+    onnx.checker.check_model(onnx.load(out / "engine" / "board" / "model.onnx"))
+    report = json.loads((out / "report.json").read_text())
+    jsonschema.validate(report, json.loads(schema_path().read_text()))
+    assert report["source"]["export_check"]["samples"] == 64
+    assert report["data"]["evaluation"] == {
+        **report["data"]["evaluation"], "samples": 400, "overlap_with_calibration": 0, "synthetic": False,
+    }  # fmt: skip
+    target = report["targets"][0]
+    assert target["accuracy"]["samples"] == 400
+    assert target["accuracy"]["measured_on"] == "engine"
+    assert target["engine"]["nodes"] == {"int8": 2}
+    assert [step["step"] for step in report["steps"]] == ["quantize"]
+
+
+def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> None:
+    compress("run", "model.onnx", "--target", NULL, *FAST)
+    lock = tomllib.loads((project / "model.compressed" / "recipe.lock.toml").read_text())
+    assert lock["recipe"]["quantize"] == {"observer": "mse", "percentile": 99.99}
+    assert lock["targets"] == ["board"]
+    assert set(lock["data"]) == {"calibration", "evaluation"}
+    assert "torch" in lock["versions"]
+
+
+def test_two_targets_share_the_calibration(compress: Compress, project: Path) -> None:
+    other = project / "second.toml"
+    other.write_text(NULL.read_text().replace('"board"', '"second"'))
+    done = compress("run", "model.onnx", "--target", NULL, "--target", other, "--max-drop", "100", *FAST, "--json")
+    report = json.loads(done.out)
+    assert [target["target"] for target in report["targets"]] == ["board", "second"]
+    assert [len(report["steps"]), *(len(target["steps"]) for target in report["targets"])] == [1, 0, 0]
+    entries = [path.name for path in (project / "model.compressed" / ".steps").iterdir()]
+    assert len([name for name in entries if name.startswith("calibration-")]) == 1
+
+
+def test_the_same_run_gives_the_same_engine_byte_for_byte(compress: Compress, project: Path) -> None:
+    for out in ("one", "two"):
+        compress("run", "model.onnx", "--target", NULL, "--out", out, *FAST)
+    first, second = (project / out / "engine" / "board" / "model.onnx" for out in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_resumed_run_takes_finished_steps_from_the_store(
+    compress: Compress, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("compress.pipeline.build_engines", killed)
+        stopped = compress("run", "model.onnx", "--target", NULL, *FAST)
+    assert stopped.code == 130
+    assert "--resume" in stopped.err
+    assert {path.name for path in (project / "model.compressed").iterdir()} == {".steps"}
+    monkeypatch.setattr("compress.quantize.static.calibrate", killed)
+    assert compress("run", "model.onnx", "--target", NULL, "--resume", "--max-drop", "100", *FAST).code == 0
+    assert (project / "model.compressed" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "word"),
+    [
+        (("--max-drop", "5", "--max-latency", "1us"), 11, "p99"),
+        (("--max-drop", "5", "--max-size", "1KB"), 12, "size"),
+        (("--max-drop", "5", "--min-speedup", "1000"), 11, "speed"),
+        (("--max-drop", "0.0001"), 13, "samples would decide"),
+    ],
+)
+def test_a_limit_that_is_broken_has_its_own_exit_code(
+    compress: Compress, project: Path, flags: tuple[str, ...], code: int, word: str
+) -> None:
+    done = compress("run", "model.onnx", "--target", REFERENCE, *flags, *FAST)
+    assert done.code == code, done.out
+    assert word in done.out
+    assert (project / "model.compressed" / "engine" / "board" / "model.onnx").exists()
+
+
+def test_a_model_that_loses_accuracy_fails_with_10_and_keeps_its_engine(compress: Compress, project: Path) -> None:
+    done = compress("run", "lossy.onnx", "--target", REFERENCE, "--max-drop", "0", *FAST)
+    assert done.code == 10, done.out
+    assert "beyond the budget" in done.out
+    assert (project / "lossy.compressed" / "engine" / "board" / "model.onnx").exists()
+
+
+def test_without_data_the_verdict_is_13_and_the_samples_are_called_made_up(compress: Compress, project: Path) -> None:
+    (project / "compress.toml").unlink()
+    done = compress("run", "model.onnx", "--target", REFERENCE, *FAST)
+    assert done.code == 13
+    report = json.loads((project / "model.compressed" / "report.json").read_text())
+    assert report["data"]["evaluation"]["synthetic"] is True
+    assert report["targets"][0]["accuracy"] is None
+    assert report["targets"][0]["fidelity"]["synthetic"] is True
+    assert any("made-up" in note for note in report["data"]["notes"])
+
+
+def test_calibrating_on_evaluation_samples_is_reported(compress: Compress, project: Path) -> None:
+    (project / "compress.toml").write_text('[data]\nevaluation = "evaluation.toml"\n')
+    compress("run", "model.onnx", "--target", NULL, *FAST)
+    report = json.loads((project / "model.compressed" / "report.json").read_text())
+    assert report["data"]["evaluation"]["overlap_with_calibration"] == 256
+    assert any("256" in note for note in report["data"]["notes"])
+
+
+def test_quiet_prints_the_verdict_only_and_json_nothing_but_json(compress: Compress, project: Path) -> None:
+    quiet = compress("run", "model.onnx", "--target", NULL, "--quiet", "--max-drop", "100", *FAST)
+    assert quiet.out.startswith("verdict: PASS")
+    assert "latency" not in quiet.out
+    noisy = compress("run", "model.onnx", "--target", NULL, "--json", *FAST)
+    assert json.loads(noisy.out)["schema"] == "compress.report/1"
+    assert noisy.err == ""
+
+
+def test_a_target_that_cannot_be_built_is_20_and_the_other_is_still_done(
+    compress: Compress, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise TargetError("the compiler refuses node `head`", hint="leave it in float")
+
+    monkeypatch.setattr("compress.runtimes.reference.build", refuse)
+    other = project / "second.toml"
+    other.write_text(NULL.read_text().replace('"board"', '"second"'))
+    done = compress("run", "model.onnx", "--target", REFERENCE, "--target", other, "--max-drop", "100", *FAST)
+    assert done.code == 20
+    assert "the compiler refuses node `head`" in done.out
+    report = json.loads((project / "model.compressed" / "report.json").read_text())
+    assert [target["engine"] is None for target in report["targets"]] == [True, False]
+
+
+def test_the_float_recipe_compiles_the_model_as_it_is(compress: Compress, project: Path) -> None:
+    compress("run", "model.onnx", "--target", NULL, "--recipe", "float", *FAST)
+    out = project / "model.compressed"
+    assert (out / "engine" / "board" / "model.onnx").read_bytes() == (out / "model.onnx").read_bytes()
+
+
+def test_a_second_run_replaces_the_first_and_a_foreign_folder_is_left_alone(compress: Compress, project: Path) -> None:
+    for _ in range(2):
+        assert compress("run", "model.onnx", "--target", NULL, "--max-drop", "100", *FAST).code == 0
+    foreign = project / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter.txt").write_text("years of work")
+    done = compress("run", "model.onnx", "--target", NULL, "--out", "thesis", *FAST)
+    assert done.code == 2
+    assert "not empty" in done.err
+    assert files_below(foreign) == {"chapter.txt"}
+
+
+def jpeg(project: Path) -> None:
+    (project / "bad.pt").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(200))
+
+
+def truncated_archive(project: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(project / "whole.zip", "w") as archive:
+        archive.writestr("archive/models/model.json", "{}" * 500)
+        archive.writestr("archive/archive_format", "pt2")
+    (project / "bad.pt").write_bytes((project / "whole.zip").read_bytes()[:-60])
+    (project / "whole.zip").unlink()
+
+
+def climbing_external_data(project: Path) -> None:
+    model = onnx.ModelProto.FromString(nearest_mean_classifier().to_bytes())
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", "../secret.bin"), ("offset", "0"), ("length", "64")):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    (project / "bad.pt").write_bytes(model.SerializeToString())
+
+
+def pickle_with_code(project: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return exec, ("open('executed', 'w').close()",)
+
+    (project / "bad.pt").write_bytes(pickle.dumps(Evil()))
+
+
+def missing(project: Path) -> None:
+    """Leave it missing."""
+
+
+@pytest.mark.parametrize("make", [jpeg, truncated_archive, climbing_external_data, pickle_with_code, missing])
+def test_a_bad_model_file_is_one_message_one_hint_and_nothing_left(
+    compress: Compress, project: Path, make: object
+) -> None:
+    make(project)  # type: ignore[operator]
+    before = files_below(project)
+    done = compress("run", "bad.pt", "--target", NULL, *FAST)
+    assert done.code == 2
+    assert done.out == ""
+    lines = done.err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["error", "hint"], done.err
+    assert files_below(project) == before
+
+
+def nan_samples(project: Path) -> str:
+    images = np.zeros((8, 1, 28, 28), np.float32)
+    images[5, 0, 3, 3] = np.nan
+    np.savez(project / "bad.npz", x=images, labels=np.zeros(8, np.int64))
+    return "bad.npz"
+
+
+def wrong_shape(project: Path) -> str:
+    np.savez(project / "bad.npz", x=np.zeros((8, 28, 28, 3), np.float32), labels=np.zeros(8, np.int64))
+    return "bad.npz"
+
+
+def not_an_archive(project: Path) -> str:
+    (project / "bad.npz").write_bytes(b"PK\x03\x04 not really")
+    return "bad.npz"
+
+
+@pytest.mark.parametrize("flag", ["--data", "--eval"])
+@pytest.mark.parametrize("make", [nan_samples, wrong_shape, not_an_archive])
+def test_bad_samples_are_one_message_one_hint_and_nothing_left(
+    compress: Compress, project: Path, make: object, flag: str
+) -> None:
+    spec = make(project)  # type: ignore[operator]
+    before = files_below(project)
+    done = compress("run", "model.onnx", "--target", NULL, flag, spec, *FAST)
+    assert done.code == 2
+    assert [line.split(":")[0] for line in done.err.splitlines()] == ["error", "hint"], done.err
+    assert "bad.npz" in done.err
+    assert files_below(project) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--target", "jetsom"), ("unknown target `jetsom`", "jetson")),
+        ((), ("no target", "--target")),
+        (("--target", "cpu", "--recipe", "int9"), ("unknown recipe `int9`", "int8")),
+        (("--target", "cpu", "--threads", "0"), ("--threads 0", "--threads 1")),
+        (("--target", "cpu", "--max-drop", "lots"), ("--max-drop lots", "")),
+        (("--target", "cpu", "--max-latency", "8"), ("--max-latency 8", "8ms")),
+        (("--target", "cpu", "--metric", "top2"), ("top2", "top1")),
+        (("--target", "cpu", "--data", "nowhere.npz"), ("nowhere.npz", "")),
+        (("--target", "cpu", "--input", "image"), ("--input `image`", "image=batch")),
+        (("--target", "cpu", "--no-such-flag"), ("--no-such-flag", "--help")),
+    ],
+)
+def test_a_wrong_flag_is_named_with_what_to_do(
+    compress: Compress, project: Path, arguments: tuple[str, ...], words: tuple[str, str]
+) -> None:
+    before = files_below(project)
+    done = compress("run", "model.onnx", *arguments)
+    assert done.code == 2
+    error, hint = done.err.splitlines()
+    assert words[0] in error
+    assert words[1] in hint
+    assert files_below(project) == before
+
+
+def test_a_wrong_key_in_compress_toml_is_named_with_its_place(compress: Compress, project: Path) -> None:
+    (project / "compress.toml").write_text("[gate]\nmax_dropp = 1.0\n")
+    done = compress("run", "model.onnx", "--target", NULL)
+    assert done.code == 2
+    assert "max_dropp" in done.err
+    assert "max_drop" in done.err.splitlines()[1]
+
+
+def test_the_command_in_the_report_repeats_the_run() -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    typed = ["run", "m.pt", "--target", "cpu", "--target", "jetson", "--max-drop", "0.5", "--seed", "3"]
+    options = parser.parse_args(typed)
+    repeated = parser.parse_args(_command(options).split()[1:])
+    assert repeated == options
