@@ -29,15 +29,18 @@ def read_onnx(path: Path, options: IntakeOptions) -> Converted:
         ModelError: External data outside the folder or incomplete, a graph that ONNX's checker refuses, inputs or
             operators that a device cannot take, or an opset that cannot be brought up to date.
     """
-    import onnx
+    import onnx.shape_inference
 
     model = onnx.ModelProto.FromString(path.read_bytes())
     extra = load_external_data(model, path.resolve().parent)
-    _check(path, model)
     original = model.SerializeToString(deterministic=True)
+    _complete_inputs(path, model, options)
+    # What the file says about its own intermediate shapes may be stale or wrong.
+    del model.graph.value_info[:]
+    model = _infer(path, model)
+    _check(path, model)
     model, notes = _modernise(path, _inline(path, model))
     graph = ir.from_proto(_infer(path, model))
-    _complete_inputs(path, graph, options)
     name_dimensions(graph, options.inputs)
     notes = (*notes, *_foreign_notes(graph), *fixed_batch_notes(graph))
     return Converted("onnx", graph, _reference(original), notes, extra)
@@ -46,6 +49,14 @@ def read_onnx(path: Path, options: IntakeOptions) -> Converted:
 def _check(path: Path, model: "onnx.ModelProto") -> None:
     import onnx
 
+    for value in model.graph.output:
+        if not value.type.tensor_type.HasField("shape"):
+            # Only strict inference tells why; it also refuses models that are merely unusual.
+            _infer(path, model, strict=True)
+            raise ModelError(
+                f"output `{value.name}` of {path.name} has no shape, and ONNX cannot infer it",
+                hint="Export the model again so that its outputs have shapes.",
+            )
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -94,31 +105,36 @@ def _modernise(path: Path, model: "onnx.ModelProto") -> tuple["onnx.ModelProto",
     return converted, (f"The graph was converted from opset {opset} to {OLDEST_OPSET}.",)
 
 
-def _infer(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
-    import onnx
+def _infer(path: Path, model: "onnx.ModelProto", *, strict: bool = False) -> "onnx.ModelProto":
+    import onnx.shape_inference
 
-    # What the file says about its own intermediate shapes may be stale or wrong.
-    del model.graph.value_info[:]
     try:
-        return onnx.shape_inference.infer_shapes(model, check_type=True, data_prop=True)
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=strict, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise ModelError(f"shapes of {path.name} contradict each other: {first_reason(error)}", hint=_AGAIN) from error
+        raise ModelError(f"{path.name} is not valid ONNX: {first_reason(error)}", hint=_AGAIN) from error
 
 
-def _complete_inputs(path: Path, graph: ir.Model, options: IntakeOptions) -> None:
+def _complete_inputs(path: Path, model: "onnx.ModelProto", options: IntakeOptions) -> None:
+    """Give every input a shape: the file's own, or the stated one."""
     stated = {spec.name: spec for spec in options.inputs}
-    for value in graph.graph.inputs:
-        if value.name in graph.graph.initializers:
-            continue
-        if not isinstance(value.type, ir.TensorType) or value.dtype is ir.DataType.STRING:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        kind = value.type.WhichOneof("value")
+        if kind != "tensor_type" or value.type.tensor_type.elem_type == ir.DataType.STRING:
             raise ModelError(
-                f"input `{value.name}` of {path.name} is {value.type or 'untyped'}, not a tensor of numbers",
+                f"input `{value.name}` of {path.name} is not a tensor of numbers",
                 hint="Cut what comes before the network (tokenizers, image decoders) off and export the network alone.",
             )
-        if value.shape is None:
-            if value.name not in stated:
-                raise inputs_unknown(path)
-            value.shape = ir.Shape(list(stated[value.name].shape))
+        if value.name in constants or value.type.tensor_type.HasField("shape"):
+            continue
+        if value.name not in stated:
+            raise inputs_unknown(path)
+        for size in stated[value.name].shape:
+            dim = value.type.tensor_type.shape.dim.add()
+            if isinstance(size, int):
+                dim.dim_value = size
+            else:
+                dim.dim_param = size
 
 
 def _foreign_notes(graph: ir.Model) -> tuple[str, ...]:
