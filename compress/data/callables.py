@@ -25,7 +25,7 @@ def load_callable(spec: str, base: Path) -> Callable[..., object]:
     """
     module_name, _, attribute = spec.removeprefix(PREFIX).partition(":")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
-        raise DataError(f"`{spec}` is not of the form python:package.module:callable", hint=None)
+        raise DataError(f"`{spec}` is not of the form python:package.module:callable", hint="as in python:my_data:load")
     top = module_name.split(".")[0]
     _forget_other_project(top, base)
     try:

@@ -43,7 +43,8 @@ def gather_samples(
     """Return calibration and evaluation samples for a model with these inputs.
 
     Without evaluation samples, made-up ones serve to compare outputs; they never give an accuracy. Without calibration
-    samples, some of the evaluation samples, evenly picked, serve, which the overlap then shows; without either, made-up ones.
+    samples, some of the evaluation samples serve, evenly picked, which the overlap then shows; without either, made-up
+    ones.
 
     Raises:
         DataError: The samples do not fit the inputs.

@@ -104,7 +104,10 @@ class StreamedSamples:
         labels = [self._checked_label(sample) for sample in chunk]
         if len({label.shape for label in labels}) > 1:
             shapes = sorted({str(list(label.shape)) for label in labels})
-            raise DataError(f"the labels of `{self.name}` have several shapes: {', '.join(shapes)}", hint=None)
+            raise DataError(
+                f"the labels of `{self.name}` have several shapes: {', '.join(shapes)}",
+                hint="give every sample a label of one shape",
+            )
         return np.stack(labels)
 
     def _checked_label(self, sample: Sample) -> Array:

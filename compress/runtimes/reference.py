@@ -34,7 +34,10 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
     try:
         onnx.checker.check_model(model.to_bytes())
     except onnx.checker.ValidationError as error:
-        raise TargetError(f"target {target.name}: not a valid ONNX graph: {_one_line(error)}") from None
+        raise TargetError(
+            f"target {target.name}: not a valid ONNX graph: {_one_line(error)}",
+            hint="check the model with onnx.checker",
+        ) from None
     graph = write_graph(model, folder)
     return Engine("reference", "onnx", target.name, folder, graph, graph, list_files([graph]), _versions())
 
@@ -51,7 +54,9 @@ def open(engine: Engine, *, threads: int) -> "ReferenceSession":  # noqa: A001, 
     try:
         return ReferenceSession(ReferenceEvaluator(str(engine.main)))
     except (DecodeError, RuntimeError, NotImplementedError, TypeError) as error:
-        raise ModelError(f"{engine.main.name}: the reference evaluator cannot take it: {_one_line(error)}") from None
+        raise ModelError(
+            f"{engine.main.name}: the reference evaluator cannot take it: {_one_line(error)}", hint="use another target"
+        ) from None
 
 
 class ReferenceSession:

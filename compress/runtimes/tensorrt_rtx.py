@@ -50,7 +50,10 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
         raise TargetError(f"target {target.name}: TensorRT-RTX is not installed", hint=INSTALL)
     capability = target.compute_capability or ""
     if not supports(trt, capability):
-        raise TargetError(f"target {target.name}: TensorRT-RTX does not compile for compute capability {capability}")
+        raise TargetError(
+            f"target {target.name}: TensorRT-RTX does not compile for compute capability {capability}",
+            hint="`compress targets` lists what can be built here",
+        )
     require_accepted(model, target.name)
     fitted, halved = fit_graph(model, capability)
     graph = write_graph(fitted, folder)

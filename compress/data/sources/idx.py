@@ -75,7 +75,10 @@ def _read_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], "np.dtyp
     try:
         start = file.read(4)
         if not is_idx_header(start):
-            raise DataError(f"{path.name} is not an idx file (it starts with {start.hex(' ') or 'nothing'})", hint=None)
+            raise DataError(
+                f"{path.name} is not an idx file (it starts with {start.hex(' ') or 'nothing'})",
+                hint="give an IDX file as MNIST has them, .gz or not",
+            )
         sizes = file.read(4 * start[3])
     except _DAMAGE as error:
         raise _damaged(path, str(error)) from error

@@ -59,7 +59,9 @@ class NpyStream:
             read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
             shape, fortran, dtype = read(self._file)
         except (ValueError, EOFError, OSError) as error:
-            raise DataError(f"{self._what} is not a NumPy array file: {error}", hint=None) from error
+            raise DataError(
+                f"{self._what} is not a NumPy array file: {error}", hint="write it with numpy.save"
+            ) from error
         if any(size < 0 for size in shape):
             raise DataError(f"{self._what} has the impossible shape {list(shape)}", hint="The file is damaged.")
         return shape, fortran, dtype
