@@ -56,7 +56,8 @@ def _forget_origin(graph: ir.Model) -> None:
     graph.producer_name, graph.producer_version, graph.doc_string = None, None, None
     graph.domain, graph.model_version = None, None
     graph.graph.name = "main"
-    graph.meta.clear()
+    graph.metadata_props.clear()
+    graph.graph.metadata_props.clear()
 
 
 def _name_everything(graph: ir.Graph) -> None:

@@ -67,10 +67,10 @@ def count_cost(model: Model, batch: int = 1, sizes: Mapping[str, int] | None = N
         batch: Size of the dimension ``batch``.
         sizes: Sizes of other named dimensions; without one, :data:`ASSUMED_SIZE`.
     """
-    shapes = _infer_shapes(model, {BATCH: batch, **(sizes or {})})
+    inferred = _infer(model, {BATCH: batch, **(sizes or {})})
     seen: set[ir.Value] = set()
     nodes = [node for node in model.graph.graph if not _is_weight_node(node)]
-    return tuple(_node_cost(node, shapes, seen) for node in nodes)
+    return tuple(_node_cost(node, inferred, seen) for node in nodes)
 
 
 def sum_cost(layers: Iterable[LayerCost]) -> Totals:
@@ -92,8 +92,21 @@ def assumed_sizes(model: Model, sizes: Mapping[str, int] | None = None) -> dict[
     return dict.fromkeys(sorted(names - {BATCH} - set(sizes or {})), ASSUMED_SIZE)
 
 
-def _infer_shapes(model: Model, sizes: Mapping[str, int]) -> dict[str, Shape]:
-    """Return the shape of every value by name, for inputs of these sizes."""
+@dataclass(frozen=True, slots=True)
+class _Inferred:
+    """Shapes of the values whose sizes are all known, and bits of an element, by name."""
+
+    shapes: Mapping[str, Shape]
+    bits: Mapping[str, int]
+
+    def bytes(self, value: ir.Value) -> int:
+        """Return the bytes of a value, 0 where its shape is unknown."""
+        name = value.name or ""
+        return (prod(self.shapes[name]) * self.bits.get(name, 32) + 7) // 8 if name in self.shapes else 0
+
+
+def _infer(model: Model, sizes: Mapping[str, int]) -> _Inferred:
+    """Return what ONNX can tell about every value, for inputs of these sizes."""
     from onnx_ir.passes.common import ShapeInferencePass
 
     graph = model.copy_graph()
@@ -104,6 +117,8 @@ def _infer_shapes(model: Model, sizes: Mapping[str, int]) -> dict[str, Shape]:
             value.shape = None
     ShapeInferencePass(check_type=False, data_prop=True)(graph)
     shapes = _static_shapes(graph)
+    typed = [(value, value.dtype) for value in _values(graph)]
+    bits = {value.name or "": round(dtype.itemsize * 8) for value, dtype in typed if dtype is not None}
     if any((node.outputs[0].name or "") not in shapes for node in graph.graph):
         # Shapes that are computed in the graph (Shape → Gather → Reshape) are constants once the inputs are fixed.
         from onnxscript import optimizer
@@ -111,7 +126,7 @@ def _infer_shapes(model: Model, sizes: Mapping[str, int]) -> dict[str, Shape]:
         optimizer.fold_constants(graph)
         ShapeInferencePass(check_type=False, data_prop=True)(graph)
         shapes = _static_shapes(graph) | shapes
-    return shapes
+    return _Inferred(shapes, bits)
 
 
 def _fixed_shape(spec: TensorSpec, sizes: Mapping[str, int]) -> list[int]:
@@ -119,14 +134,17 @@ def _fixed_shape(spec: TensorSpec, sizes: Mapping[str, int]) -> list[int]:
 
 
 def _static_shapes(graph: ir.Model) -> dict[str, Shape]:
-    values = [*graph.graph.inputs, *graph.graph.initializers.values()]
-    values += [value for node in graph.graph for value in node.outputs]
-    return {
-        value.name or "": value.shape.numpy() for value in values if value.shape is not None and value.shape.is_static()
-    }
+    shaped = [(value.name or "", value.shape) for value in _values(graph)]
+    return {name: shape.numpy() for name, shape in shaped if shape is not None and shape.is_static()}
 
 
-def _node_cost(node: ir.Node, shapes: Mapping[str, Shape], seen: set[ir.Value]) -> LayerCost:
+def _values(graph: ir.Model) -> list[ir.Value]:
+    outputs = [value for node in graph.graph for value in node.outputs if value.name]
+    return [*graph.graph.inputs, *graph.graph.initializers.values(), *outputs]
+
+
+def _node_cost(node: ir.Node, inferred: _Inferred, seen: set[ir.Value]) -> LayerCost:
+    shapes = inferred.shapes
     constants = [value for operand in node.inputs if operand is not None for value in _constants(operand)]
     new = [value for value in dict.fromkeys(constants) if value not in seen]
     seen.update(new)
@@ -140,7 +158,7 @@ def _node_cost(node: ir.Node, shapes: Mapping[str, Shape], seen: set[ir.Value]) 
         macs=_count_macs(node, shapes) if output is not None else 0,
         parameters=sum(value.const_value.size for value in weights if value.const_value is not None),
         weight_bytes=sum(value.const_value.nbytes for value in new if value.const_value is not None),
-        activation_bytes=sum(_bytes(value, shapes) for value in (*moving, *node.outputs)) if output is not None else 0,
+        activation_bytes=sum(map(inferred.bytes, (*moving, *node.outputs))) if output is not None else 0,
     )
 
 
@@ -170,12 +188,6 @@ def _is_weight(value: ir.Value) -> bool:
         return False
     uses = value.uses()
     return not all(user.op_type in ("DequantizeLinear", "QuantizeLinear") and index > 0 for user, index in uses)
-
-
-def _bytes(value: ir.Value, shapes: Mapping[str, Shape]) -> int:
-    shape = shapes.get(value.name or "")
-    bits = 32 if value.dtype is None else round(value.dtype.itemsize * 8)
-    return 0 if shape is None or not value.name else (prod(shape) * bits + 7) // 8
 
 
 def _count_macs(node: ir.Node, shapes: Mapping[str, Shape]) -> int:
