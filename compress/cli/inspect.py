@@ -100,7 +100,7 @@ def inspect_model(options: argparse.Namespace) -> Inspection:
     notes = [*intake.notes]
     notes += [f"Costs assume {name} = {size}." for name, size in assumed_sizes(intake.model).items()]
     if unknown := sum_cost(layers).unknown:
-        notes.append(f"The shapes of {unknown} layers cannot be inferred: their cost is not counted.")
+        notes.append(f"{unknown} of {len(layers)} layers have shapes that depend on values: their cost is not counted.")
     return Inspection(intake, layers, _dialects(intake), tuple(notes))
 
 
