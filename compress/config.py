@@ -33,7 +33,8 @@ def explain(error: ValidationError, place: str, schema: type[BaseModel]) -> Conf
         schema: The class that the table was read as; its field names are suggested for an unknown key.
     """
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    # Pydantic puts the names of a union's classes among the keys.
+    key = ".".join(str(part) for part in first["loc"] if not str(part)[:1].isupper())
     if first["type"] == "extra_forbidden":
         known = _fields(schema, first["loc"])
         return ConfigError(f"{place}: unknown key `{key}`", hint=suggest(str(first["loc"][-1]), known))

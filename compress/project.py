@@ -12,6 +12,7 @@ from compress.gate import Policy
 from compress.model import BATCH, Dimension, TensorSpec
 
 FILE_NAME = "compress.toml"
+_DTYPES = ("float32", "float16", "float64", "int64", "int32", "int8", "uint8", "bool")
 
 
 class _Table(BaseModel):
@@ -80,7 +81,9 @@ def parse_input(text: str) -> TensorSpec:
     name, _, rest = text.partition("=")
     shape, _, dtype = rest.partition(":")
     sizes = [part.strip() for part in shape.split(",")]
-    if not name or not all(sizes):
-        raise UsageError(f"--input `{text}` has no shape", hint=f"write it as image={BATCH},3,224,224:float32")
+    dtype = dtype.strip() or "float32"
+    if not name or not all(sizes) or dtype not in _DTYPES:
+        hint = f"write it as image={BATCH},3,224,224:float32; types: {', '.join(_DTYPES)}"
+        raise UsageError(f"--input `{text}` is not of the form name=shape:type", hint=hint)
     dims = tuple(int(size) if size.isdecimal() else size for size in sizes)
-    return TensorSpec(name.strip(), dtype.strip() or "float32", dims)
+    return TensorSpec(name.strip(), dtype, dims)

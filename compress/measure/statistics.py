@@ -13,13 +13,13 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.measure.resampling import bootstrap_interval
+
 Floats = NDArray[np.float64]
 Reduce = Callable[[Floats], float]
 
 CONFIDENCE: Final = 0.95
 _RESAMPLES: Final = 2000
-_RESAMPLED_AT_ONCE: Final = 1_000_000
-"""Elements: bounds the memory of the bootstrap, whatever the number of samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def paired_bootstrap(
     value = difference(everything)
     if np.array_equal(baseline, compressed):
         return Estimate(value, value, value, confidence, "no sample's score changed")
-    draw = partial(_bootstrap, everything, difference, seed=seed, confidence=confidence, resamples=resamples)
+    draw = partial(bootstrap_interval, everything, difference, seed=seed, confidence=confidence, resamples=resamples)
     low, high = draw(method=method)
     name = "BCa bootstrap" if method == "bca" else "percentile bootstrap"
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -172,7 +172,7 @@ def bootstrap_value(
     value = float(reduce(rows))
     if len(rows) < 2:
         return Estimate(value, value, value, confidence, "one sample has no interval")
-    low, high = _bootstrap(
+    low, high = bootstrap_interval(
         everything,
         lambda drawn: float(reduce(rows[drawn])),
         seed=seed,
@@ -279,32 +279,3 @@ def _correlation(table: PairedTable) -> float:
 def _joined(first: float, second: float, phi: float) -> float:
     # Rounding can take a zero below zero.
     return math.sqrt(max(0.0, first * first - 2.0 * phi * first * second + second * second))
-
-
-def _bootstrap(
-    everything: NDArray[np.int64],
-    statistic: Callable[[NDArray[np.int64]], float],
-    *,
-    seed: int,
-    method: Literal["percentile", "bca"],
-    confidence: float,
-    resamples: int,
-) -> tuple[float, float]:
-    import warnings
-
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        # A degenerate distribution comes back as nan, which the caller handles.
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        result = bootstrap(
-            (everything,),
-            statistic,
-            n_resamples=resamples,
-            batch=max(1, _RESAMPLED_AT_ONCE // len(everything)),
-            vectorized=False,
-            confidence_level=confidence,
-            method="BCa" if method == "bca" else "percentile",
-            rng=np.random.default_rng(seed),
-        )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)

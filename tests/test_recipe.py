@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from compress.errors import ConfigError, UsageError
+from compress.recipe import RECIPES, load_recipe
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_named_recipe_resolves_with_its_defaults(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.describe()["steps"] == [step.name for step in recipe.steps]
+
+
+def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('steps = ["quantize"]\n[quantize]\nobserver = "entropy"\n')
+    recipe = load_recipe(str(path))
+    assert recipe.name == "mine"
+    assert recipe.describe()["quantize"] == {"observer": "entropy", "percentile": 99.99}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "`steps` must be a list", "quantize"),
+        ('steps = "quantize"', "`steps` must be a list", "quantize"),
+        ('steps = ["quantise"]', "unknown step `quantise`", "Did you mean `quantize`?"),
+        ('steps = []\n[quantize]\nobserver = "mse"', "`quantize`, which is not in `steps`", "add it"),
+        ('steps = ["quantize"]\n[quantize]\nobservr = "mse"', "unknown key `observr`", "Did you mean `observer`?"),
+        ('steps = ["quantize"]\n[quantize]\nobserver = "max"', "`observer`", "correct"),
+        ('steps = ["quantize"]\n[quantize]\npercentile = 5000', "`percentile`", "correct"),
+        ('steps = ["quantize"', "not valid TOML", "line"),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_place_and_key(tmp_path: Path, text: str, message: str, hint: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(str(path))
+    assert "mine.toml" in caught.value.message
+    assert message in caught.value.message
+    assert hint in str(caught.value.hint)
+
+
+def test_a_missing_recipe_is_a_mistake_of_usage_or_of_path(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown recipe `int9`"):
+        load_recipe("int9")
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_recipe(str(tmp_path / "missing.toml"))
+
+
+def test_a_recipe_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_recipe(str(path))
