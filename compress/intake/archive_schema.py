@@ -6,6 +6,7 @@ The copy that comes out holds only fields of PyTorch's schema (:mod:`torch._expo
 declared type, and every text has a rule; a field without a rule is refused, so that a newer schema fails closed.
 """
 
+import dataclasses
 import functools
 import json
 import keyword
@@ -191,7 +192,7 @@ def _clean(declared: Any, value: object, where: str) -> JsonValue:
         return [_clean(get_args(declared)[0], item, where) for item in _expect(list, value, where)]
     if get_origin(declared) is dict:
         return _clean_dict(get_args(declared)[1], _expect(dict, value, where), where)
-    if isinstance(declared, type) and _is_record(declared):
+    if isinstance(declared, type) and dataclasses.is_dataclass(declared):
         return _clean_record(declared, _expect(dict, value, where))
     return _clean_leaf(declared, value, where)
 
@@ -204,7 +205,8 @@ def _clean_dict(declared: Any, value: dict[str, object], where: str) -> JsonValu
     return {key: _clean(declared, item, where) for key, item in value.items()}
 
 
-def _clean_record(record: type, value: dict[str, object]) -> JsonValue:
+def _clean_record(record: type[Any], value: dict[str, object]) -> JsonValue:
+    _check_complete(record, value)
     cleaned: dict[str, JsonValue] = {}
     for name, declared in _fields(record).items():
         where = f"{record.__name__}.{name}"
@@ -214,6 +216,22 @@ def _clean_record(record: type, value: dict[str, object]) -> JsonValue:
             raise ModelError(f"the archive wants {_REFUSED[where]}, which cannot be loaded safely", hint=_HINT)
         cleaned[name] = _EMPTIED[where] if where in _EMPTIED else _clean(declared, value[name], where)
     return {"type": "cpu", "index": None} if record.__name__ == "Device" else cleaned
+
+
+def _check_complete(record: type[Any], value: dict[str, object]) -> None:
+    """Refuse a union of other than one member, and a record without a field that has no default."""
+    from torch._export.serde.union import _Union
+
+    if issubclass(record, _Union):
+        complete = len(value) == 1 and set(value) <= set(_fields(record))
+    else:
+        complete = all(
+            field.name in value
+            for field in dataclasses.fields(record)
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+    if not complete:
+        raise ModelError(f"the archive's `{record.__name__}` is not complete", hint=_HINT)
 
 
 def _clean_leaf(declared: Any, value: object, where: str) -> JsonValue:
@@ -265,13 +283,9 @@ def _expect(kind: Any, value: object, where: str) -> Any:
     raise ModelError(f"the archive's `{where}` is of type {type(value).__name__}, against its schema", hint=_HINT)
 
 
-def _is_record(kind: type) -> bool:
-    return hasattr(kind, "__dataclass_fields__")
-
-
 @functools.cache
-def _fields(record: type) -> dict[str, Any]:
+def _fields(record: Any) -> dict[str, Any]:
     from torch._export.serde import schema
 
     hints = typing.get_type_hints(record, globalns=vars(schema))
-    return {name: hints[name] for name in record.__dataclass_fields__}  # type: ignore[attr-defined]
+    return {field.name: hints[field.name] for field in dataclasses.fields(record)}

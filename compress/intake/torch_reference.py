@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ModelError
-from compress.intake.quiet import quiet
+from compress.intake.quiet import first_reason, quiet
 from compress.intake.source import Reference
 from compress.runtimes import Feed
 
@@ -24,7 +24,13 @@ def program_reference(program: "ExportedProgram", exported: "Exported") -> Refer
     from torch.utils import _pytree as pytree
 
     with quiet():
-        module = program.module()
+        try:
+            module = program.module()
+        except Exception as error:
+            raise ModelError(
+                f"the exported program is inconsistent: {first_reason(error)}",
+                hint="Save it again with `torch.export.save(program, 'model.pt2')`, torch 2.9 or newer.",
+            ) from error
     arguments = [spec.arg for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
 
     def run(feed: Feed) -> dict[str, NDArray[np.generic]]:
@@ -72,8 +78,14 @@ def _run(
 ) -> dict[str, NDArray[np.generic]]:
     import torch
 
-    with torch.no_grad():
-        results = flatten_tensors(module(*args, **kwargs))
+    try:
+        with torch.no_grad():
+            results = flatten_tensors(module(*args, **kwargs))
+    except Exception as error:
+        raise ModelError(
+            f"the source model cannot run these samples: {first_reason(error)}",
+            hint="Check that the samples have the shape and type of the model's inputs.",
+        ) from error
     if len(results) != len(outputs):
         raise ModelError(
             f"the model returned {len(results)} tensors, its graph has {len(outputs)} outputs",

@@ -1,11 +1,12 @@
 """torch.export archives: taken in faithfully, and never a way to run code."""
 
+import contextlib
 import io
 import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from compress.errors import ModelError
 from compress.intake import IntakeOptions, take_in
-from compress.intake.torch_archive import load_program
+from compress.intake.archive import open_archive
+from compress.intake.torch_archive import load_program, sanitize
 from compress.model import TensorSpec
 from compress.runtimes.onnxruntime import open_graph
 
@@ -340,6 +342,58 @@ def test_a_field_that_this_version_does_not_know_how_to_judge_is_refused() -> No
         _clean_leaf(bytes, "x", "Node.new")
     with pytest.raises(ModelError, match="forbidden text"):
         _clean_leaf(str, "x" * 100, "Node.new")
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every leaf."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*path, key))
+    else:
+        yield path
+
+
+def kinds_of_places(program: dict[str, Any]) -> list[tuple[str | int, ...]]:
+    """Return one path for each kind of place: list positions and names of tensors make no difference."""
+    kinds: dict[tuple[str, ...], tuple[str | int, ...]] = {}
+    for path in places(program):
+        inside = zip(("", *path), path, strict=False)
+        kind = tuple("*" if isinstance(key, int) or outer == "tensor_values" else key for outer, key in inside)
+        kinds.setdefault(kind, path)
+    return list(kinds.values())
+
+
+def test_code_put_anywhere_into_a_program_is_refused_or_does_not_reach_torch(
+    archive_members: dict[str, bytes], edit_program: EditProgram
+) -> None:
+    code = "__import__('os').mkdir('x')"
+    paths = kinds_of_places(json.loads(archive_members["models/model.json"]))
+    assert len(paths) > 40
+    dropped = []
+    for path in paths:
+        for payload in (code, [code], {code: code}, f"x):\n  {code}"):
+
+            def put(program: dict[str, Any], path: tuple[Any, ...] = path, payload: object = payload) -> None:
+                for key in path[:-1]:
+                    program = program[key]
+                program[path[-1]] = payload
+
+            with contextlib.suppress(ModelError):
+                assert code.encode() not in sanitize(open_archive(edit_program(put)))
+                dropped.append(path[-1])
+    assert set(dropped) == {"stack_trace", "nn_module_stack", "torch_fn"}
+
+
+def test_a_program_without_a_required_field_is_refused(edit_program: EditProgram, marker: Path) -> None:
+    refused(edit_program(lambda program: program.pop("graph_module")), marker, "`ExportedProgram` is not complete")
+    path = edit_program(lambda program: program["graph_module"]["graph"]["inputs"].append({}))
+    refused(path, marker, "`Argument` is not complete")
+
+
+def test_samples_that_do_not_fit_are_refused_by_the_reference(tamper: Tamper) -> None:
+    intake = take_in(tamper(lambda _: None), IntakeOptions())
+    with pytest.raises(ModelError, match="the source model cannot run these samples"):
+        intake.reference({"image": np.zeros((1, 4, 8, 8), np.float32)})
 
 
 def test_missing_weight_values_are_refused(tamper: Tamper, marker: Path) -> None:
