@@ -131,8 +131,13 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         recipe=load_recipe(options.recipe),
         metric=load_metric(options.metric or project.data.metric, project.folder),
         policy=override_policy(project.gate, options.gate),
-        out=options.out or Path(f"{model.stem or model.name}.compressed"),
+        out=options.out or default_out(model),
     )
+
+
+def default_out(model: Path) -> Path:
+    """Return the folder of the results when none is named: in the working folder, after the model."""
+    return Path(f"{model.stem}.compressed")
 
 
 def _in_working_folder(options: RunOptions) -> RunOptions:

@@ -74,7 +74,7 @@ def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the line, print the report and return the verdict's exit code."""
     from compress.cli.progress import show_progress
-    from compress.options import RunOptions
+    from compress.options import RunOptions, default_out
     from compress.pipeline import run as run_line
     from compress.project import parse_input
     from compress.report.terminal import print_report
@@ -104,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
         print(report.model_dump_json(by_alias=True, indent=2))
     else:
         print_report(report, console, quiet=options.quiet)
+        if not options.quiet:
+            console.print(f"results in {options.out or default_out(options.model)}", highlight=False, soft_wrap=True)
     return report.verdict.exit_code
 
 

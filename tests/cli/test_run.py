@@ -25,6 +25,7 @@ def test_a_run_passes_and_leaves_engine_reports_lock_and_log(compress: Compress,
     done = compress("run", "model.onnx", "--target", REFERENCE, "--max-drop", "5", *FAST)
     assert done.code == 0, done.err
     assert "verdict: PASS" in done.out
+    assert done.out.rstrip().endswith("results in model.compressed")
     out = project / "model.compressed"
     left = {path.name for path in out.iterdir()}
     assert left == {"engine", "model.onnx", "recipe.lock.toml", "report.json", "report.md", "run.log", ".steps"}
