@@ -205,7 +205,7 @@ def _clean_dict(declared: Any, value: dict[str, object], where: str) -> JsonValu
     return {key: _clean(declared, item, where) for key, item in value.items()}
 
 
-def _clean_record(record: type[Any], value: dict[str, object]) -> JsonValue:
+def _clean_record(record: Any, value: dict[str, object]) -> JsonValue:
     _check_complete(record, value)
     cleaned: dict[str, JsonValue] = {}
     for name, declared in _fields(record).items():
@@ -218,12 +218,13 @@ def _clean_record(record: type[Any], value: dict[str, object]) -> JsonValue:
     return {"type": "cpu", "index": None} if record.__name__ == "Device" else cleaned
 
 
-def _check_complete(record: type[Any], value: dict[str, object]) -> None:
+def _check_complete(record: Any, value: dict[str, object]) -> None:
     """Refuse a union of other than one member, and a record without a field that has no default."""
     from torch._export.serde.union import _Union
 
+    known = set(_fields(record))
     if issubclass(record, _Union):
-        complete = len(value) == 1 and set(value) <= set(_fields(record))
+        complete = len(value) == 1 and set(value) <= known
     else:
         complete = all(
             field.name in value
