@@ -3,7 +3,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt
 BIN = $(VENV)/bin
 
-.PHONY: demo test check lint types contracts unit test-slow schema wheel system-deps clean help
+.PHONY: demo test check lint types contracts unit test-slow schema reference wheel system-deps clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,12 @@ test-slow: $(VENV)/.dev ## real models that are fetched, and figures that take m
 
 schema: $(VENV)/.dev ## write reports/schema/ from the report's classes
 	$(BIN)/python -m compress.report.schema
+
+reference: $(VENV)/.demo ## measure the reports in reports/reference/ anew (python examples/fetch.py mobilenetv2 photos first)
+	cd examples/fashion && ../../$(BIN)/compress run model.pt --target cpu --target jetson
+	cd examples/mobilenetv2 && ../../$(BIN)/compress run model.pth --target cpu --target rtx-ada || test $$? = 13
+	for name in fashion mobilenetv2; do mkdir -p reports/reference/$$name && \
+	  cp examples/$$name/model.compressed/report.json examples/$$name/model.compressed/report.md reports/reference/$$name/; done
 
 wheel: $(VENV)/.dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel
