@@ -1,0 +1,77 @@
+"""What each operator computes, in small files by family.
+
+A family module has a literal ``OPERATORS`` dict from operator name to *factory*. A factory reads the attributes of one
+node once and returns the *kernel* that is called at every step with the node's inputs (None for an absent one). An
+attribute that a factory does not read is an error: an ignored attribute is a wrong answer.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from compress.errors import CompressError
+from compress.torchnet.attributes import Attributes
+
+Kernel = Callable[..., Any]
+"""Takes one tensor (or None, or a list of tensors for a sequence) an input; returns one output, or a tuple of them."""
+
+FAMILIES: tuple[str, ...] = (
+    "attention",
+    "control",
+    "convolution",
+    "elementwise",
+    "logic",
+    "matmul",
+    "normalization",
+    "pooling",
+    "quantization",
+    "recurrent",
+    "reduction",
+    "resize",
+    "shape",
+)
+
+
+class OperatorError(CompressError):
+    """A graph that cannot be run in PyTorch: operators, attributes or types that are not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a factory may know of its node.
+
+    Attributes:
+        opset: Version of the operator's own domain in this graph.
+        present: For each input position, whether there is an input.
+        outputs: For each output position, whether somebody reads it.
+        subgraphs: Bodies of control flow by attribute name: called with the values of the body's inputs, they return a
+            tuple of its outputs.
+    """
+
+    name: str
+    op_type: str
+    opset: int
+    present: tuple[bool, ...]
+    outputs: tuple[bool, ...]
+    attributes: Attributes
+    subgraphs: dict[str, Callable[..., tuple[Any, ...]]]
+
+
+Factory = Callable[[Node], Kernel]
+
+
+@cache
+def operators() -> dict[str, Factory]:
+    """Return all operators by name (those of other domains as ``domain::Name``)."""
+    found: dict[str, Factory] = {}
+    for family in FAMILIES:
+        module = importlib.import_module(f"{__name__}.{family}")
+        found.update(module.OPERATORS)
+    return found
+
+
+def operator_key(domain: str, op_type: str) -> str:
+    """Return the name under which an operator is found."""
+    return op_type if domain in ("", "ai.onnx") else f"{domain}::{op_type}"
