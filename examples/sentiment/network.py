@@ -1,5 +1,7 @@
 """A BERT encoder with a classifier on the mean of its token vectors; parameters are named as in ``BertModel``."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -60,10 +62,10 @@ class SentimentNet(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         x = self.embeddings["word_embeddings"](input_ids) + self.embeddings["position_embeddings"](positions)
-        x = self.embeddings["LayerNorm"](x + self.embeddings["token_type_embeddings"].weight[0])
+        x = self.embeddings["LayerNorm"](x + self.embeddings["token_type_embeddings"](torch.zeros_like(input_ids)))
         keep = attention_mask.to(x.dtype)
         mask = (1.0 - keep)[:, None, None, :] * -10000.0
-        for layer in self.encoder["layer"]:
+        for layer in cast("nn.ModuleList", self.encoder["layer"]):
             x = layer(x, mask)
         mean = (x * keep[..., None]).sum(1) / keep.sum(1, keepdim=True)
         logits: Tensor = self.classifier(self.dropout(mean))
