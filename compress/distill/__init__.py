@@ -1,0 +1,1 @@
+"""Distillation: a student learns to give the outputs of its teacher on unlabelled samples."""

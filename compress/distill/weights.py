@@ -1,0 +1,48 @@
+"""Weights of a module as plain tensors by name: copies, moving averages, and back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+Weights = dict[str, Tensor]
+
+
+def copy_weights(module: nn.Module) -> Weights:
+    """Return copies of all parameters and buffers, those buffers too that a state dict leaves out."""
+    return {name: tensor.detach().clone() for name, tensor in _tensors(module).items()}
+
+
+def set_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Write values into parameters and buffers, in place."""
+    with torch.no_grad():
+        for name, tensor in _tensors(module).items():
+            tensor.copy_(weights[name])
+
+
+@dataclass(slots=True)
+class MovingAverage:
+    """An exponential moving average of parameters; buffers are taken as they are.
+
+    Source: Tarvainen and Valpola, Mean teachers (2017), section 2; the decay of the first steps, (1 + t) / (10 + t),
+    keeps the weights of the start from staying in the average.
+    """
+
+    decay: float
+    weights: Weights
+
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take in the weights after the optimizer's step number ``step`` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
+        learned = {name for name, _ in module.named_parameters()}
+        with torch.no_grad():
+            for name, tensor in _tensors(module).items():
+                if name in learned and tensor.is_floating_point():
+                    self.weights[name].lerp_(tensor, 1.0 - decay)
+                else:
+                    self.weights[name].copy_(tensor)
+
+
+def _tensors(module: nn.Module) -> Weights:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
