@@ -1,9 +1,10 @@
 """From what a run did to its report."""
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import takewhile
+from pathlib import PurePosixPath
 
 from pydantic import JsonValue
 
@@ -20,6 +21,7 @@ from compress.model import Model, StepRecord
 from compress.options import Plan
 from compress.precision import count_precisions
 from compress.report.record import (
+    Attempt,
     Data,
     DataSet,
     EngineFile,
@@ -34,7 +36,6 @@ from compress.report.record import (
     VerdictRecord,
 )
 from compress.runtimes import open_graph
-from compress.store import Workspace
 from compress.targets import Target
 
 PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "tensorrt-rtx-cu13-bindings", "tensorrt", "torch")
@@ -108,10 +109,12 @@ def _data_set(samples: SampleSet, overlap: int | None) -> DataSet:
     )
 
 
-def describe_target(engines: Engines, model: Model, measured: Measured, work: Workspace) -> Measurements:
-    """Return everything that is known about one target."""
+def describe_target(engines: Engines, model: Model, measured: Measured) -> Measurements:
+    """Return everything that is known about one target; paths are those in the output folder."""
+    place = PurePosixPath("engine", engines.target.name)
+    folder = engines.compressed.folder
     files = tuple(
-        EngineFile(path=file.path.relative_to(work.staging).as_posix(), sha256=file.sha256, bytes=file.bytes)
+        EngineFile(path=str(place / file.path.relative_to(folder).as_posix()), sha256=file.sha256, bytes=file.bytes)
         for file in engines.compressed.files
     )
     engine = EngineRecord(
@@ -158,6 +161,23 @@ def _measurements(
 def with_verdict(measurements: Measurements, verdict: VerdictRecord) -> TargetRecord:
     """Return the finished record of a target."""
     return TargetRecord(**{name: getattr(measurements, name) for name in Measurements.model_fields}, verdict=verdict)
+
+
+def with_attempts(kept: TargetRecord, tried: Sequence[TargetRecord]) -> TargetRecord:
+    """Return the record that is kept, with a line about each attempt where there were several."""
+    if len(tried) == 1:
+        return kept
+    lines = tuple(
+        Attempt(
+            steps=tuple(step.step for step in record.steps),
+            status=record.verdict.status,
+            drop=record.accuracy.drop if record.accuracy else None,
+            sqnr_db=record.fidelity.sqnr_db if record.fidelity else None,
+            kept=record is kept,
+        )
+        for record in tried
+    )
+    return kept.model_copy(update={"attempts": lines})
 
 
 def _step(record: StepRecord) -> Step:

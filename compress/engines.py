@@ -16,7 +16,6 @@ from compress.report.record import Accuracy, Fidelity, Latency, Size
 from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.steps import Progress
-from compress.store import Workspace
 from compress.targets import Target
 
 log = logging.getLogger("compress")
@@ -51,8 +50,8 @@ class Measured:
     size: Size
 
 
-def build_engines(original: Model, compressed: Model, target: Target, work: Workspace, progress: Progress) -> Engines:
-    """Return the engines of the compressed and of the original model, the first in ``engine/<target>``.
+def build_engines(original: Model, compressed: Model, target: Target, folder: Path, progress: Progress) -> Engines:
+    """Return the engines of the compressed model, in the folder, and of the original, in one beside it.
 
     Raises:
         TargetError: The runtime cannot build here, or its compiler refuses the graph.
@@ -60,18 +59,18 @@ def build_engines(original: Model, compressed: Model, target: Target, work: Work
     task = f"{target.name}: build"
     progress(task, 0, 2)
     runtime = load_runtime(target.runtime)
-    engine = runtime.build(compressed, target, _folder(work.staging / "engine" / target.name))
+    engine = runtime.build(compressed, target, _made(folder))
     progress(task, 1, 2)
     baseline = None
     if engine.kind != "build-kit":
-        baseline = runtime.build(original, target, _folder(work.scratch / target.name))
+        baseline = runtime.build(original, target, _made(folder.with_name(f"{folder.name}-original")))
     progress(task, 2, 2)
     for line in engine.log:
         log.info("%s: %s", target.runtime, line)
     return Engines(target, original, runtime, runtime.available(target), engine, baseline)
 
 
-def _folder(path: Path) -> Path:
+def _made(path: Path) -> Path:
     path.mkdir(parents=True)
     return path
 

@@ -15,7 +15,7 @@ from compress.config import explain, read_toml
 from compress.errors import ConfigError, ExitCode, UsageError
 from compress.measure.statistics import samples_to_decide
 from compress.quantities import Duration, Size
-from compress.report.record import Accuracy, Latency, Measurements, Status, VerdictRecord
+from compress.report.record import Accuracy, Latency, Measurements, Status, TargetRecord, VerdictRecord
 from compress.report.units import format_bytes, format_points, format_ratio, format_seconds, format_share, format_value
 
 DEFAULT_MAX_DROP_POINTS: Final = 1.0
@@ -165,6 +165,29 @@ def worst(verdicts: Sequence[VerdictRecord], names: Sequence[str] = ()) -> Verdi
     )
 
 
+def accuracy_budget(accuracy: Accuracy, policy: Policy) -> float | None:
+    """Return what may be lost, in the metric's own unit; None where nobody said and there is no default."""
+    if accuracy.unit == "fraction":
+        return (DEFAULT_MAX_DROP_POINTS if policy.max_drop is None else policy.max_drop) / 100
+    return policy.max_drop
+
+
+def misses_budget(measured: Measurements, policy: Policy) -> bool:
+    """Return whether the measured drop itself, apart from its interval, is beyond the budget: worth another attempt."""
+    budget = None if measured.accuracy is None else accuracy_budget(measured.accuracy, policy)
+    return measured.accuracy is not None and budget is not None and measured.accuracy.drop > budget
+
+
+def best_record(records: Sequence[TargetRecord]) -> TargetRecord:
+    """Return the record with the best verdict; of equals the one that lost least, then the earliest."""
+
+    def rank(record: TargetRecord) -> tuple[int, float]:
+        drop = record.accuracy.drop if record.accuracy else 0.0
+        return -_SEVERITY.index(ExitCode(record.verdict.exit_code)), drop
+
+    return min(records, key=rank)
+
+
 def _joint_status(statuses: Sequence[Status]) -> Status:
     # Only the exit code 13 has two: what nobody measured is worse than what too few samples left open.
     return "unmeasured" if "unmeasured" in statuses else statuses[0]
@@ -177,12 +200,11 @@ def _check_accuracy(accuracy: Accuracy | None, policy: Policy) -> RuleOutcome:
         return _accuracy_unmeasured(
             "The accuracy was simulated, not measured on the engine itself, which the policy requires."
         )
-    if policy.max_drop is None and accuracy.unit == "value":
+    budget = accuracy_budget(accuracy, policy)
+    if budget is None:
         return _accuracy_unmeasured(
             f"The policy sets no max_drop, and there is no default for `{accuracy.metric}`, which is not a fraction."
         )
-    points = DEFAULT_MAX_DROP_POINTS if policy.max_drop is None else policy.max_drop
-    budget = points / 100 if accuracy.unit == "fraction" else points
     low, high = accuracy.interval
     stated = _state_drop(accuracy)
     limit = _amount(accuracy, budget).removeprefix("+")

@@ -5,19 +5,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from compress.assembly import check_export, describe_run, describe_target, describe_unbuilt, with_verdict
+from compress.assembly import (
+    check_export,
+    describe_run,
+    describe_target,
+    describe_unbuilt,
+    with_attempts,
+    with_verdict,
+)
 from compress.data.gather import RunData, gather_samples, load_if_named
 from compress.engines import build_engines, measure_engines
 from compress.errors import TargetError
-from compress.gate import judge, worst
+from compress.gate import best_record, judge, misses_budget, worst
 from compress.intake import Intake, take_in
 from compress.machine import core_count
+from compress.model import Model
 from compress.options import Plan, RunOptions, resolve
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
 from compress.report.record import Report, TargetRecord
 from compress.steps import Progress, StepContext, run_step
-from compress.store import Workspace, open_workspace, write_atomically
+from compress.store import Workspace, open_workspace, replace_folder, write_atomically
 from compress.targets import Target
 
 log = logging.getLogger("compress")
@@ -52,23 +60,38 @@ def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
 def _run_target(
     target: Target, source: Intake, data: RunData, plan: Plan, work: Workspace, progress: Progress
 ) -> TargetRecord:
-    """Return everything about one target; steps that another target has done already come from the store."""
+    """Return everything about one target, of the best attempt; one that is within the accuracy budget is the last."""
     log.info("target %s: runtime %s, dialect %s", target.name, target.runtime, target.dialect)
     context = StepContext(target, data.calibration, core_count(), plan.options.seed, work.store, progress)
-    model = source.model
-    for step in plan.recipe.steps:
-        progress(f"{target.name}: {step.name}", 0, 1)
-        model = run_step(step.name, step.function, step.settings, model, context)
-        log.info("%s: %s", step.name, dict(model.history[-1].metrics))
-        progress(f"{target.name}: {step.name}", 1, 1)
+    tried: list[TargetRecord] = []
+    for number, steps in enumerate(plan.recipe.attempts):
+        model = source.model
+        for step in steps:
+            progress(f"{target.name}: {step.name}", 0, 1)
+            model = run_step(step.name, step.function, step.settings, model, context)
+            log.info("%s: %s", step.name, dict(model.history[-1].metrics))
+            progress(f"{target.name}: {step.name}", 1, 1)
+        folder = work.scratch / f"{target.name}-{number}"
+        tried.append(_build_and_measure(target, source.model, model, data, plan, folder=folder, progress=progress))
+        if tried[-1].engine is not None and tried[-1] is best_record(tried):
+            replace_folder(folder, work.staging / "engine" / target.name)
+        if not misses_budget(tried[-1], plan.policy):
+            break
+    return with_attempts(best_record(tried), tried)
+
+
+def _build_and_measure(
+    target: Target, original: Model, model: Model, data: RunData, plan: Plan, *, folder: Path, progress: Progress
+) -> TargetRecord:
+    """Return the record of one candidate, its engine in the folder."""
     try:
-        engines = build_engines(source.model, model, target, work, progress)
+        engines = build_engines(original, model, target, folder, progress)
     except TargetError as error:
         log.warning("%s: %s (%s)", target.name, error.message, error.hint)
         measurements = describe_unbuilt(target, model, error)
     else:
         measured = measure_engines(engines, data.evaluation, plan, progress)
-        measurements = describe_target(engines, model, measured, work)
+        measurements = describe_target(engines, model, measured)
     return with_verdict(measurements, judge(measurements, plan.policy))
 
 

@@ -26,6 +26,7 @@ RECIPES: dict[str, str] = {
 """The recipes that have a name, in the same form as a recipe file."""
 
 DEFAULT = "int8"
+_ORDER_KEYS = ("steps", "attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,17 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Steps in order."""
+    """Attempts, each a sequence of steps; the next one is made only where the one before misses the accuracy budget."""
 
     name: str
-    steps: tuple[PlannedStep, ...]
+    attempts: tuple[tuple[PlannedStep, ...], ...]
 
     def describe(self) -> dict[str, JsonValue]:
         """Return the recipe as a table with every default filled in."""
-        names: list[JsonValue] = [step.name for step in self.steps]
-        return {"steps": names, **{step.name: step.settings.model_dump(mode="json") for step in self.steps}}
+        names: list[JsonValue] = [[step.name for step in attempt] for attempt in self.attempts]
+        order: dict[str, JsonValue] = {"steps": names[0]} if len(names) == 1 else {"attempts": names}
+        settings = {step.name: step.settings for attempt in self.attempts for step in attempt}
+        return {**order, **{name: each.model_dump(mode="json") for name, each in settings.items()}}
 
 
 def load_recipe(name: str) -> Recipe:
@@ -66,16 +69,30 @@ def load_recipe(name: str) -> Recipe:
 
 
 def _resolve(name: str, table: Mapping[str, object], place: str) -> Recipe:
-    order = table.get("steps")
-    if not isinstance(order, list) or not all(isinstance(step, str) for step in order):
-        raise ConfigError(f"{place}: `steps` must be a list of names", hint=suggest("", STEPS))
-    for key in (*order, *table):
-        if key not in STEPS and key != "steps":
+    attempts = _read_order(table, place)
+    used = [step for attempt in attempts for step in attempt]
+    for key in (*used, *table):
+        if key not in STEPS and key not in _ORDER_KEYS:
             raise ConfigError(f"{place}: unknown step `{key}`", hint=suggest(key, STEPS))
     for key in table:
-        if key != "steps" and key not in order:
-            raise ConfigError(f"{place}: settings for `{key}`, which is not in `steps`", hint=f"add it to {order}")
-    return Recipe(name, tuple(_plan_step(step, table.get(step, {}), place) for step in order))
+        if key not in _ORDER_KEYS and key not in used:
+            raise ConfigError(f"{place}: settings for `{key}`, which is not in `steps`", hint=f"add it to {used}")
+    planned = {step: _plan_step(step, table.get(step, {}), place) for step in dict.fromkeys(used)}
+    return Recipe(name, tuple(tuple(planned[step] for step in attempt) for attempt in attempts))
+
+
+def _read_order(table: Mapping[str, object], place: str) -> list[list[str]]:
+    """Return the names of the steps of each attempt: ``steps`` is one attempt, ``attempts`` are several."""
+    given = [key for key in _ORDER_KEYS if key in table]
+    attempts = table.get("attempts", [table.get("steps")])
+    if len(given) != 1 or not isinstance(attempts, list) or not attempts or not all(map(_is_names, attempts)):
+        message = f"{place}: `steps` must be a list of names (or `attempts` a list of such lists)"
+        raise ConfigError(message, hint=suggest("", STEPS))
+    return attempts
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(step, str) for step in value)
 
 
 def _plan_step(name: str, table: object, place: str) -> PlannedStep:

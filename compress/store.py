@@ -37,6 +37,14 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def replace_folder(source: Path, final: Path) -> None:
+    """Move a folder to its place, in the place of one that is there."""
+    if final.exists():
+        shutil.rmtree(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(final)
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """Results by key; each entry is a folder that appears whole, by one rename."""

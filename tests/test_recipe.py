@@ -9,7 +9,19 @@ from compress.recipe import RECIPES, load_recipe
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_named_recipe_resolves_with_its_defaults(name: str) -> None:
     recipe = load_recipe(name)
-    assert recipe.describe()["steps"] == [step.name for step in recipe.steps]
+    described = recipe.describe()
+    assert [[step.name for step in attempt] for attempt in recipe.attempts] in (
+        described.get("attempts"),
+        [described.get("steps")],
+    )
+
+
+def test_attempts_share_the_settings_of_their_steps(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('attempts = [[], ["quantize"]]\n[quantize]\nobserver = "minmax"\n')
+    recipe = load_recipe(str(path))
+    assert [len(attempt) for attempt in recipe.attempts] == [0, 1]
+    assert recipe.describe()["attempts"] == [[], ["quantize"]]
 
 
 def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path) -> None:
@@ -25,6 +37,8 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
     [
         ("", "`steps` must be a list", "quantize"),
         ('steps = "quantize"', "`steps` must be a list", "quantize"),
+        ("attempts = []", "`attempts` a list of such lists", "quantize"),
+        ('attempts = [["quantize"]]\nsteps = []', "`attempts` a list of such lists", "quantize"),
         ('steps = ["quantise"]', "unknown step `quantise`", "Did you mean `quantize`?"),
         ('steps = []\n[quantize]\nobserver = "mse"', "`quantize`, which is not in `steps`", "add it"),
         ('steps = ["quantize"]\n[quantize]\nobservr = "mse"', "unknown key `observr`", "Did you mean `observer`?"),

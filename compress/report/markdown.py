@@ -5,7 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pydantic import JsonValue
 
 from compress.report.record import DataSet, Machine, Report, Source, Step, TargetRecord
-from compress.report.rows import DIFFERENCE, compare_rows, describe_fidelity, name_compressed, name_outcome
+from compress.report.rows import (
+    DIFFERENCE,
+    compare_rows,
+    describe_attempts,
+    describe_fidelity,
+    name_compressed,
+    name_outcome,
+)
 from compress.report.units import format_bytes, format_seconds, format_share
 
 _ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;", ">": "&gt;", "[": "\\[", "`": "\\`", "*": "\\*", "\\": "\\\\"})
@@ -43,6 +50,7 @@ def _target(target: TargetRecord) -> Iterator[str]:
             + (f", {versions}" if versions else ""),
             *([f"Compute nodes: {nodes}"] if nodes else []),
             *_conditions(target),
+            *describe_attempts(target),
             *target.engine.notes,
         ]
     )

@@ -230,10 +230,21 @@ class Measurements(_Record):
     error: str | None = None
 
 
+class Attempt(_Record):
+    """One of several attempts of a recipe: its steps, what the gate said, and whether it is the one that was kept."""
+
+    steps: tuple[str, ...]
+    status: Status
+    drop: float | None
+    sqnr_db: float | None
+    kept: bool
+
+
 class TargetRecord(Measurements):
-    """Everything about one target, and what the gate says of it."""
+    """Everything about one target, and what the gate says of it; ``attempts`` is empty where there was one only."""
 
     verdict: VerdictRecord
+    attempts: tuple[Attempt, ...] = ()
 
 
 class Report(_Record):

@@ -109,3 +109,17 @@ def _size_rows(size: Size | None) -> tuple[Row, ...]:
         return ()
     ratio = f"{format_ratio(size.compressed / size.baseline)} the size" if size.baseline else ""
     return (Row("size", format_bytes(size.baseline), format_bytes(size.compressed), ratio),)
+
+
+def describe_attempts(target: TargetRecord) -> tuple[str, ...]:
+    """Return a sentence about each attempt of the recipe, none where there was one only."""
+    sentences = []
+    for attempt in target.attempts:
+        lost = "accuracy not measured"
+        if attempt.drop is not None and target.accuracy is not None:
+            points = target.accuracy.unit == "fraction"
+            lost = f"drop {format_points(attempt.drop)} points" if points else f"drop {format_value(attempt.drop)}"
+        near = "" if attempt.sqnr_db is None else f", SQNR {attempt.sqnr_db:.1f} dB"
+        kept = ", kept" if attempt.kept else ""
+        sentences.append(f"Attempt {' → '.join(attempt.steps) or 'float'}: {lost}{near}{kept}.")
+    return tuple(sentences)

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.report.record import Report, TargetRecord, VerdictRecord
-from compress.report.rows import DIFFERENCE, compare_rows, name_compressed, name_outcome
+from compress.report.rows import DIFFERENCE, compare_rows, describe_attempts, name_compressed, name_outcome
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "unmeasured": "bold yellow"}
 
@@ -54,4 +54,4 @@ def _table(target: TargetRecord, *, plain: bool) -> Table:
 def _notes(target: TargetRecord) -> tuple[str, ...]:
     latency = () if target.latency is None else target.latency.notes
     engine = () if target.engine is None else target.engine.notes
-    return (*engine, *latency)
+    return (*describe_attempts(target), *engine, *latency)

@@ -11,6 +11,7 @@ from small_project import Compress, nearest_mean_classifier
 from compress.cli.run import _command, add_parser
 from compress.errors import TargetError
 from compress.report.schema import schema_path
+from compress.store import hash_file
 
 REFERENCE = Path("reference/board.toml")
 NULL = Path("null/board.toml")
@@ -154,6 +155,35 @@ def test_a_target_that_cannot_be_built_is_20_and_the_other_is_still_done(
     assert "the compiler refuses node `head`" in done.out
     report = json.loads((project / "model.compressed" / "report.json").read_text())
     assert [target["engine"] is None for target in report["targets"]] == [True, False]
+
+
+def test_a_recipe_with_attempts_stops_at_the_first_within_the_budget(compress: Compress, project: Path) -> None:
+    (project / "two.toml").write_text('attempts = [["quantize"], []]\n')
+    flags = ("--target", REFERENCE, "--recipe", "two.toml", *FAST, "--json")
+    enough = json.loads(compress("run", "model.onnx", *flags, "--max-drop", "5").out)
+    assert enough["targets"][0]["attempts"] == []
+    assert enough["targets"][0]["engine"]["nodes"] == {"int8": 2}
+    missed = json.loads(compress("run", "lossy.onnx", *flags, "--max-drop", "0.5").out)
+    target = missed["targets"][0]
+    assert [(attempt["steps"], attempt["kept"]) for attempt in target["attempts"]] == [
+        (["quantize"], False),
+        ([], True),
+    ]
+    assert target["verdict"]["status"] == "pass"
+    engine = project / "lossy.compressed" / target["engine"]["files"][0]["path"]
+    assert hash_file(engine) == target["engine"]["files"][0]["sha256"]
+    told = (project / "lossy.compressed" / "report.md").read_text()
+    assert "Attempt quantize: drop" in told
+    assert "Attempt float: drop +0.00 points, kept." in told
+
+
+def test_the_best_attempt_is_kept_though_none_is_within_the_budget(compress: Compress, project: Path) -> None:
+    (project / "two.toml").write_text('attempts = [["quantize"], ["quantize"]]\n')
+    flags = ("--target", REFERENCE, "--recipe", "two.toml", "--max-drop", "0.5", *FAST, "--json")
+    target = json.loads(compress("run", "lossy.onnx", *flags).out)["targets"][0]
+    assert [attempt["kept"] for attempt in target["attempts"]] == [True, False]
+    assert target["verdict"]["exit_code"] == 10
+    assert (project / "lossy.compressed" / "engine" / "board" / "model.onnx").exists()
 
 
 def test_the_float_recipe_compiles_the_model_as_it_is(compress: Compress, project: Path) -> None:
