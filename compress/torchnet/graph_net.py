@@ -1,26 +1,33 @@
 """The module: an ONNX graph that PyTorch runs and trains."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Self
 
-import numpy as np
-import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from compress.errors import DataError, suggest
 from compress.model import Model
-from compress.torchnet.program import Call, Program, compile_graph
+from compress.torchnet.constants import constant_of, named_constants, to_constant, to_tensor
+from compress.torchnet.operators import OperatorError
+from compress.torchnet.program import ABSENT, NEVER_FOLDED, Call, Program, compile_graph, run_calls
 from compress.torchnet.roles import trainable_initializers
+from compress.torchnet.sharing import running_statistics, untie
 
 
 class GraphNet(nn.Module):
     """Runs the graph of a model; its trained initializers are parameters under their own names.
 
-    Everything that depends on constants alone is computed once, when the module is made.
+    Everything that depends on constants alone is computed once, when the module is made. The module is made in
+    evaluation mode; after ``net.train()``, BatchNormalization normalises with the batch's statistics and updates the
+    running ones, as ``nn.BatchNorm2d`` does.
 
     Attributes:
         inputs: Names of the graph's inputs.
         outputs: Names of the graph's outputs, then of the observed values.
+        initializer_names: For each name of ``named_parameters()``, that of the initializer.
+        statistic_names: For each buffer of running statistics, the name of the initializer.
     """
 
     def __init__(self, model: Model, *, trainable: Iterable[str] | None = None, observe: Iterable[str] = ()) -> None:
@@ -32,94 +39,135 @@ class GraphNet(nn.Module):
             observe: Names of intermediate values that :meth:`forward` returns too.
 
         Raises:
-            OperatorError: The graph has operators or attributes that cannot be run here.
+            OperatorError: The graph has operators or attributes that cannot be run here, or a name is not in it.
         """
         super().__init__()
-        graph = model.graph.graph
-        self.inputs = tuple(spec.name for spec in model.inputs)
-        self.outputs = (*(spec.name for spec in model.outputs), *observe)
-        self._program: Program = compile_graph(graph, model.graph.opset_imports, self.outputs)
-        trained = set(trainable_initializers(graph) if trainable is None else trainable)
-        self._parameter_slots: dict[str, int] = {}
-        self._constant_slots: dict[str, int] = {}
+        copy = model.copy_graph()
+        untie(copy.graph)
+        self.inputs = tuple(str(value.name) for value in copy.graph.inputs)
+        self.outputs = tuple(dict.fromkeys((*(str(value.name) for value in copy.graph.outputs), *observe)))
         self.initializer_names: dict[str, str] = {}
-        self._register(graph, trained)
-        self._calls: tuple[Call, ...] = self._fold()
+        self.statistic_names: dict[str, str] = {}
+        self._constant_slots: dict[str, int] = {}
+        self._parameter_slots: dict[str, int] = {}
+        self._plain_constants: dict[int, Any] = {}
+        self._calls: tuple[Call, ...] = ()
+        self._program: Program = compile_graph(copy.graph, copy.opset_imports, self.outputs)
+        _check_known("value", self.outputs, self._program.slots)
+        self._output_slots = tuple(self._program.slots[name] for name in self.outputs)
+        constants = named_constants(copy.graph)
+        trained = trainable_initializers(copy.graph) if trainable is None else tuple(trainable)
+        _check_known("initializer", trained, constants)
+        tensors = {name: to_tensor(constant_of(value)) for name, value in constants.items()}
+        self._register(tensors, set(trained), running_statistics(copy.graph))
+        self._calls = self._fold()
+        self.eval()
 
-    def _register(self, graph: ir.Graph, trained: set[str]) -> None:
-        for name, value in graph.initializers.items():
-            # A dot would be a sub-module to PyTorch; the original name is kept beside.
-            key = name.replace(".", "/")
-            tensor = to_tensor(value.const_value)
-            slot = self._program.slots[name]
+    def forward(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return outputs and observed values by name for inputs by name.
+
+        Raises:
+            DataError: An input is missing.
+        """
+        values = self._slots_with_constants()
+        for key, slot in self._parameter_slots.items():
+            values[slot] = self._parameters[key]
+        for name in self.inputs:
+            if name not in feed:
+                raise DataError(f"input `{name}` is missing", hint=f"Given are: {', '.join(feed) or 'none'}.")
+            values[self._program.slots[name]] = feed[name]
+        run_calls(self._calls, values)
+        return {name: values[slot] for name, slot in zip(self.outputs, self._output_slots, strict=True)}
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch the module and those kernels that compute something else in training."""
+        for call in self._calls:
+            if hasattr(call.kernel, "training"):
+                call.kernel.training = mode
+        return super().train(mode)
+
+    def write_back(self, model: Model) -> Model:
+        """Return a copy of a model with the values of this module in its initializers, by name, in their own types.
+
+        Written are the parameters and the running statistics.
+
+        Raises:
+            OperatorError: The model has no initializer of that name.
+        """
+        graph = model.copy_graph()
+        untie(graph.graph)
+        constants = named_constants(graph.graph)
+        tensors = {**self._parameters, **self._buffers}
+        for key, name in {**self.initializer_names, **self.statistic_names}.items():
+            _check_known("initializer", [name], constants)
+            value, tensor = constants[name], tensors[key]
+            assert tensor is not None  # noqa: S101 - registered with a value
+            value.const_value = to_constant(tensor, constant_of(value))
+        return Model.from_ir(graph, model.history)
+
+    def _register(self, tensors: Mapping[str, Tensor], trained: set[str], statistics: set[str]) -> None:
+        for name, tensor in tensors.items():
+            slot = self._program.constants[name]
             if name in trained:
+                key = self._free_key(name)
                 self.register_parameter(key, nn.Parameter(tensor))
                 self._parameter_slots[key] = slot
                 self.initializer_names[key] = name
+            elif name in statistics:
+                key = self._free_key(name)
+                self.register_buffer(key, tensor)
+                self._constant_slots[key] = slot
+                self.statistic_names[key] = name
             else:
                 self._keep(slot, tensor)
 
+    def _free_key(self, name: str) -> str:
+        """Return a name with what PyTorch does not take replaced: a dot would be a sub-module."""
+        key = name.replace(".", "/")
+        while not key or hasattr(self, key):
+            key += "_"
+        return key
+
     def _keep(self, slot: int, constant: Any) -> None:
         """Keep a constant: a tensor as a buffer, so that it moves with the module, anything else as it is."""
+        if not isinstance(constant, Tensor):
+            self._plain_constants[slot] = constant
+            return
         key = f"constant {slot}"
-        if isinstance(constant, Tensor):
-            self.register_buffer(key, constant, persistent=False)
-        else:
-            setattr(self, key, constant)
+        self.register_buffer(key, constant, persistent=False)
         self._constant_slots[key] = slot
+
+    def _slots_with_constants(self) -> list[Any]:
+        values: list[Any] = [None] * self._program.size
+        for key, slot in self._constant_slots.items():
+            values[slot] = self._buffers[key]
+        for slot, constant in self._plain_constants.items():
+            values[slot] = constant
+        return values
 
     def _fold(self) -> tuple[Call, ...]:
         """Execute what depends on constants alone, keep what others read, and return the calls that remain."""
-        values: list[Any] = [None] * len(self._program.slots)
-        known = set(self._constant_slots.values())
-        for key, slot in self._constant_slots.items():
-            values[slot] = getattr(self, key)
+        values = self._slots_with_constants()
+        known = {ABSENT, *self._constant_slots.values()}
+        known -= {self._constant_slots[key] for key in self.statistic_names}
         remaining: list[Call] = []
         with torch.no_grad():
             for call in self._program.calls:
-                if all(slot is None or slot in known for slot in call.reads) and call.op_type not in _NEVER_FOLDED:
-                    self._program.run(values, [Call(call.name, call.op_type, call.kernel, call.reads, call.writes, ())])
-                    known.update(slot for slot in call.writes if slot is not None)
+                if known.issuperset(call.reads) and call.op_type not in NEVER_FOLDED:
+                    run_calls([replace(call, frees=())], values)
+                    known.update(call.writes)
                 else:
                     remaining.append(call)
-        needed = {slot for call in remaining for slot in call.reads if slot is not None}
-        needed.update(self._program.slots[name] for name in self.outputs)
-        for slot in sorted((known & needed) - set(self._constant_slots.values())):
+        needed = {slot for call in remaining for slot in call.reads} | set(self._output_slots)
+        for key, slot in tuple(self._constant_slots.items()):
+            if slot not in needed and key not in self.statistic_names:
+                del self._buffers[key], self._constant_slots[key]
+        for slot in sorted(known & needed - {ABSENT, *self._constant_slots.values()}):
             self._keep(slot, values[slot])
         return tuple(remaining)
 
-    def forward(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return outputs and observed values by name for inputs by name."""
-        values: list[Any] = [None] * len(self._program.slots)
-        for key, slot in self._constant_slots.items():
-            values[slot] = getattr(self, key)
-        for key, slot in self._parameter_slots.items():
-            values[slot] = getattr(self, key)
-        for name in self.inputs:
-            values[self._program.slots[name]] = feed[name]
-        self._program.run(values, self._calls)
-        return {name: values[self._program.slots[name]] for name in self.outputs}
 
-    def write_back(self, model: Model) -> Model:
-        """Return a copy of a model with this module's parameters in its initializers, by name, in their own types."""
-        graph = model.copy_graph()
-        for key, name in self.initializer_names.items():
-            value = graph.graph.initializers[name]
-            old = value.const_value
-            trained = getattr(self, key).detach().to("cpu", torch.float32).numpy()
-            dtype = trained.dtype if old is None else old.dtype.numpy()
-            value.const_value = ir.tensor(np.ascontiguousarray(trained.astype(dtype)).reshape(trained.shape), name=name)
-        return Model.from_ir(graph, model.history)
-
-
-_NEVER_FOLDED = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"})
-
-
-def to_tensor(constant: ir.TensorProtocol | None) -> Tensor:
-    """Return a tensor with memory of its own: that of a file may be read-only and unaligned, which is slower."""
-    if constant is None:
-        raise ValueError("an initializer without a value")
-    array = constant.numpy()
-    if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
-    return torch.from_numpy(np.array(array, order="C", copy=True))
+def _check_known(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise OperatorError(f"the graph has no {kind} `{name}`", hint=suggest(name, known))

@@ -1,54 +1,85 @@
 """An ONNX graph as a list of kernel calls on numbered slots."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
 
 from compress.torchnet.attributes import Attributes
+from compress.torchnet.constants import named_constants
 from compress.torchnet.operators import Kernel, Node, OperatorError, operator_key, operators
+from compress.torchnet.scopes import bodies, captures, is_constant, reads
+
+ABSENT = 0
+"""The slot that is always None: what an absent input reads."""
+
+NEVER_FOLDED = frozenset(
+    {
+        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"),
+        "Dropout",
+    }
+)
+"""Operators that give another result each time."""
+
+_HINT = "training and distillation need them; quantization without training works (leave those steps out)"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel with the slots that it reads (None for an absent input) and writes, and those free afterwards."""
+    """One kernel with the slots that it reads (``ABSENT`` for an absent input) and writes, and those free afterwards.
+
+    A slot that is written but that nobody reads is ``ABSENT`` too.
+    """
 
     name: str
     op_type: str
     kernel: Kernel
-    reads: tuple[int | None, ...]
-    writes: tuple[int | None, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
     frees: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Calls in order, and the slot of every named value."""
+    """Calls in order.
+
+    Attributes:
+        slots: The slot of each value of the graph itself, by name.
+        constants: The slot of each constant of the graph and its subgraphs, by the name of ``named_constants``.
+        size: How many slots there are.
+    """
 
     calls: tuple[Call, ...]
     slots: Mapping[str, int]
+    constants: Mapping[str, int]
+    size: int
 
-    def run(self, values: list[Any], calls: Iterable[Call] | None = None) -> None:
-        """Execute calls on the slots ``values``; whatever they read must be there."""
-        for call in self.calls if calls is None else calls:
-            outputs = call.kernel(*[None if slot is None else values[slot] for slot in call.reads])
-            if len(call.writes) == 1 and not isinstance(outputs, tuple):
-                slot = call.writes[0]
-                if slot is not None:
-                    values[slot] = outputs
-            else:
+
+def run_calls(calls: Iterable[Call], values: list[Any]) -> None:
+    """Execute calls on the slots ``values``; whatever they read must be there."""
+    call: Call | None = None
+    try:
+        for call in calls:
+            outputs = call.kernel(*[values[slot] for slot in call.reads])
+            if isinstance(outputs, tuple):
                 for slot, output in zip(call.writes, outputs, strict=False):
-                    if slot is not None:
+                    if slot:
                         values[slot] = output
+            elif call.writes:
+                values[call.writes[0]] = outputs
             for slot in call.frees:
                 values[slot] = None
+    except Exception as error:
+        if call is not None:
+            error.add_note(f"in {call.op_type} `{call.name}`")
+        raise
 
 
 def missing_operators(graph: ir.Graph) -> tuple[str, ...]:
     """Return the operators of a graph and its subgraphs that are not implemented, each once, sorted."""
     known = operators()
-    keys = {operator_key(node.domain, node.op_type) for node in graph.all_nodes()}
+    keys = {operator_key(node.domain, node.op_type) for node in graph.all_nodes() if not is_constant(node)}
     return tuple(sorted(key for key in keys if key not in known))
 
 
@@ -58,7 +89,7 @@ def compile_graph(graph: ir.Graph, opsets: Mapping[str, int], kept: Iterable[str
     Args:
         graph: Topologically sorted.
         opsets: Version of each operator domain.
-        kept: Names of values that stay in their slots to the end: outputs and observed ones.
+        kept: Names of values that stay in their slots to the end, beside the outputs.
 
     Raises:
         OperatorError: Operators are missing (all are named at once), or a node has an attribute nobody understands.
@@ -66,56 +97,96 @@ def compile_graph(graph: ir.Graph, opsets: Mapping[str, int], kept: Iterable[str
     missing = missing_operators(graph)
     if missing:
         raise OperatorError(
-            f"{len(missing)} operators of this model cannot be run in PyTorch: {', '.join(missing)}",
-            hint="training and distillation need them; quantization without training works (leave those steps out)",
+            f"{len(missing)} operators of this model cannot be run in PyTorch: {', '.join(missing)}", hint=_HINT
         )
-    names = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
-    slots = {str(value.name): slot for slot, value in enumerate(names) if value.name}
-    frees = _last_reads(graph, {*kept, *(str(value.name) for value in graph.outputs)})
-    calls = tuple(_compile_node(node, opsets, slots, frees.get(node, ())) for node in graph)
-    return Program(calls, slots)
+    constants = named_constants(graph)
+    slots = _number((*graph.inputs, *constants.values()), graph)
+    named = {str(value.name): slot for value, slot in slots.items() if value.name and value.graph is graph}
+    wanted = {named[name] for name in kept if name in named} | {slots[value] for value in graph.outputs}
+    calls = _compile_nodes(graph, opsets, slots, wanted)
+    return Program(calls, named, {name: slots[value] for name, value in constants.items()}, len(slots) + 1)
 
 
-def _compile_node(node: ir.Node, opsets: Mapping[str, int], slots: dict[str, int], frees: Iterable[str]) -> Call:
+def _number(given: Iterable[ir.Value], graph: ir.Graph) -> dict[ir.Value, int]:
+    """Return a slot for each given value and each output of a node that somebody can read."""
+    computed = (value for node in graph if not is_constant(node) for value in node.outputs if value.name)
+    return {value: slot for slot, value in enumerate(dict.fromkeys((*given, *computed)), start=ABSENT + 1)}
+
+
+def _compile_nodes(
+    graph: ir.Graph, opsets: Mapping[str, int], slots: Mapping[ir.Value, int], wanted: set[int]
+) -> tuple[Call, ...]:
+    nodes = [node for node in graph if not is_constant(node)]
+    read = [tuple(ABSENT if value is None else slots[value] for value in reads(node)) for node in nodes]
+    frees = _last_reads(nodes, read, slots, wanted)
+    return tuple(
+        _compile_node(node, opsets, numbers, slots, free)
+        for node, numbers, free in zip(nodes, read, frees, strict=True)
+    )
+
+
+def _compile_node(
+    node: ir.Node,
+    opsets: Mapping[str, int],
+    read: tuple[int, ...],
+    slots: Mapping[ir.Value, int],
+    frees: tuple[int, ...],
+) -> Call:
     attributes = Attributes(node.attributes)
+    outer = captures(node)
     view = Node(
         name=node.name or node.op_type,
         op_type=node.op_type,
         opset=opsets.get(node.domain, opsets.get("", 1)),
-        present=tuple(value is not None for value in node.inputs),
+        present=tuple(value is not None and bool(value.name) for value in node.inputs),
         outputs=tuple(bool(value.name) for value in node.outputs),
         attributes=attributes,
-        subgraphs={
-            name: _compile_body(attr.as_graph(), opsets, slots)
-            for name, attr in node.attributes.items()
-            if attr.type == ir.AttributeType.GRAPH
-        },
+        subgraphs={name: _compile_body(body, opsets, outer) for name, body in bodies(node)},
+        types=tuple(None if value is None else _type_of(value) for value in node.inputs),
+        domain=node.domain,
     )
     kernel = operators()[operator_key(node.domain, node.op_type)](view)
     unread = attributes.unread()
     if unread:
         raise OperatorError(
-            f"{node.op_type} `{view.name}` has attributes that are not understood here: {', '.join(unread)}",
-            hint="training and distillation need them; quantization without training works",
+            f"{node.op_type} `{view.name}` has attributes that are not understood here: {', '.join(unread)}", hint=_HINT
         )
-    reads = tuple(None if value is None else slots[str(value.name)] for value in node.inputs)
-    writes = tuple(slots.get(str(value.name)) for value in node.outputs)
-    return Call(view.name, node.op_type, kernel, reads, writes, tuple(slots[name] for name in frees))
+    writes = tuple(slots.get(value, ABSENT) for value in node.outputs)
+    return Call(view.name, node.op_type, kernel, read, writes, frees)
 
 
-def _compile_body(body: ir.Graph, opsets: Mapping[str, int], outer: dict[str, int]) -> Callable[..., tuple[Any, ...]]:
-    raise NotImplementedError  # control flow: values of the outer scope
+def _type_of(value: ir.Value) -> ir.DataType | None:
+    return value.const_value.dtype if value.const_value is not None else value.dtype
 
 
-def _last_reads(graph: ir.Graph, kept: set[str]) -> dict[ir.Node, list[str]]:
-    """Return, for each node, the values that nobody reads after it."""
-    last: dict[str, ir.Node] = {}
-    for node in graph:
-        for value in node.inputs:
-            if value is not None and value.producer() is not None:
-                last[str(value.name)] = node
-    frees: dict[ir.Node, list[str]] = {}
-    for name, node in last.items():
-        if name not in kept:
-            frees.setdefault(node, []).append(name)
-    return frees
+def _compile_body(
+    body: ir.Graph, opsets: Mapping[str, int], outer: Sequence[ir.Value]
+) -> Callable[..., tuple[Any, ...]]:
+    """Return a function of the body's inputs and the outer values, in this order."""
+    slots = _number((*body.inputs, *outer), body)
+    results = tuple(slots[value] for value in body.outputs)
+    calls = _compile_nodes(body, opsets, slots, set(results))
+    given = len(dict.fromkeys((*body.inputs, *outer)))
+    rest = len(slots) - given
+
+    def run_body(*inputs: Any) -> tuple[Any, ...]:
+        values: list[Any] = [None, *inputs, *[None] * rest]
+        run_calls(calls, values)
+        return tuple(values[slot] for slot in results)
+
+    return run_body
+
+
+def _last_reads(
+    nodes: Sequence[ir.Node], read: Sequence[tuple[int, ...]], slots: Mapping[ir.Value, int], wanted: set[int]
+) -> list[tuple[int, ...]]:
+    """Return, for each node, the slots of computed values that nobody reads after it."""
+    needed = {ABSENT, *wanted}
+    computed = {slots[value] for node in nodes for value in node.outputs if value in slots}
+    frees: list[tuple[int, ...]] = []
+    for node, numbers in zip(reversed(nodes), reversed(read), strict=True):
+        written = {slots[value] for value in node.outputs if value in slots}
+        last = {slot for slot in (*numbers, *written) if slot in computed and slot not in needed}
+        needed.update(numbers)
+        frees.append(tuple(sorted(last)))
+    return frees[::-1]

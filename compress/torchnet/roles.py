@@ -28,7 +28,12 @@ WEIGHT_POSITIONS: dict[str, tuple[int, ...]] = {
 
 _ARITHMETIC = frozenset({"Add", "Mul", "Sub", "Div"})
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
-_CARRIERS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_CARRIERS = frozenset(
+    {
+        *("Cast", "CastLike", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"),
+        *("Unsqueeze", "Concat", "QuantizeLinear", "DequantizeLinear"),
+    }
+)
 
 
 def trainable_initializers(graph: ir.Graph) -> tuple[str, ...]:
@@ -49,10 +54,11 @@ def _is_float(value: ir.Value) -> bool:
 
 def _is_trained(value: ir.Value) -> bool:
     size = value.const_value.size if value.const_value is not None else 0
-    return any(_is_weight_position(node, index, size) for node, index in _readers(value))
+    return any(is_weight_position(node, index, size) for node, index in _readers(value))
 
 
-def _is_weight_position(node: ir.Node, index: int, size: int) -> bool:
+def is_weight_position(node: ir.Node, index: int, size: int) -> bool:
+    """Return whether an operator reads a trained value of ``size`` elements at a position."""
     if node.op_type in _ARITHMETIC:
         return size > 1
     return index in WEIGHT_POSITIONS.get(node.op_type, ())

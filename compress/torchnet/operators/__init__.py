@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import onnx_ir as ir
+
 from compress.errors import CompressError
 from compress.torchnet.attributes import Attributes
 
@@ -43,11 +45,13 @@ class Node:
     """What a factory may know of its node.
 
     Attributes:
+        domain: Operator domain, empty for ONNX's own.
         opset: Version of the operator's own domain in this graph.
         present: For each input position, whether there is an input.
+        types: For each input position, the element type where the graph says it.
         outputs: For each output position, whether somebody reads it.
-        subgraphs: Bodies of control flow by attribute name: called with the values of the body's inputs, they return a
-            tuple of its outputs.
+        subgraphs: Bodies of control flow by attribute name: called with the values of the body's inputs, then those of
+            the outer scope (the kernel gets them after the node's own inputs), they return a tuple of their outputs.
     """
 
     name: str
@@ -57,6 +61,16 @@ class Node:
     outputs: tuple[bool, ...]
     attributes: Attributes
     subgraphs: dict[str, Callable[..., tuple[Any, ...]]]
+    types: tuple[ir.DataType | None, ...] = ()
+    domain: str = ""
+
+    def type_of(self, index: int) -> ir.DataType | None:
+        """Return the element type of an input, or None where the graph does not say it."""
+        return self.types[index] if index < len(self.types) else None
+
+    def has(self, index: int) -> bool:
+        """Return whether there is an input at a position."""
+        return index < len(self.present) and self.present[index]
 
 
 Factory = Callable[[Node], Kernel]
@@ -67,7 +81,12 @@ def operators() -> dict[str, Factory]:
     """Return all operators by name (those of other domains as ``domain::Name``)."""
     found: dict[str, Factory] = {}
     for family in FAMILIES:
-        module = importlib.import_module(f"{__name__}.{family}")
+        try:
+            module = importlib.import_module(f"{__name__}.{family}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{family}":
+                raise
+            continue
         found.update(module.OPERATORS)
     return found
 
