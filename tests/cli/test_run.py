@@ -163,7 +163,7 @@ def test_a_recipe_with_attempts_stops_at_the_first_within_the_budget(compress: C
     enough = json.loads(compress("run", "model.onnx", *flags, "--max-drop", "5").out)
     assert enough["targets"][0]["attempts"] == []
     assert enough["targets"][0]["engine"]["nodes"] == {"int8": 2}
-    missed = json.loads(compress("run", "lossy.onnx", *flags, "--max-drop", "0.5").out)
+    missed = json.loads(compress("run", "lossy.onnx", *flags, "--max-drop", "2").out)
     target = missed["targets"][0]
     assert [(attempt["steps"], attempt["kept"]) for attempt in target["attempts"]] == [
         (["quantize"], False),
