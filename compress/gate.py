@@ -195,7 +195,9 @@ def _joint_status(statuses: Sequence[Status]) -> Status:
 
 def _check_accuracy(accuracy: Accuracy | None, policy: Policy) -> RuleOutcome:
     if accuracy is None:
-        return _accuracy_unmeasured("The accuracy was not measured: there were no labelled samples.")
+        return _accuracy_unmeasured(
+            "The accuracy was not measured: there were no labelled samples; give them with --eval or in [data]."
+        )
     if policy.require == "measured" and accuracy.measured_on == "simulated":
         return _accuracy_unmeasured(
             "The accuracy was simulated, not measured on the engine itself, which the policy requires."

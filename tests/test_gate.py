@@ -63,7 +63,7 @@ def test_a_run_without_labelled_samples_is_never_a_pass() -> None:
     assert judged(measured()) == (
         "unmeasured",
         13,
-        "The accuracy was not measured: there were no labelled samples.",
+        "The accuracy was not measured: there were no labelled samples; give them with --eval or in [data].",
     )
 
 
