@@ -11,6 +11,7 @@ from compress.errors import DataError, suggest
 from compress.model import Model
 from compress.torchnet.constants import constant_of, named_constants, to_constant, to_tensor
 from compress.torchnet.operators import OperatorError
+from compress.torchnet.pairs import fuse_pairs
 from compress.torchnet.program import ABSENT, NEVER_FOLDED, Call, Program, compile_graph, run_calls
 from compress.torchnet.roles import trainable_initializers
 from compress.torchnet.sharing import running_statistics, untie
@@ -44,6 +45,7 @@ class GraphNet(nn.Module):
         super().__init__()
         copy = model.copy_graph()
         untie(copy.graph)
+        fuse_pairs(copy.graph)
         self.inputs = tuple(str(value.name) for value in copy.graph.inputs)
         self.outputs = tuple(dict.fromkeys((*(str(value.name) for value in copy.graph.outputs), *observe)))
         self.initializer_names: dict[str, str] = {}

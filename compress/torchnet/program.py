@@ -116,13 +116,13 @@ def _number(given: Iterable[ir.Value], graph: ir.Graph) -> dict[ir.Value, int]:
 def _compile_nodes(
     graph: ir.Graph, opsets: Mapping[str, int], slots: Mapping[ir.Value, int], wanted: set[int]
 ) -> tuple[Call, ...]:
-    nodes = [node for node in graph if not is_constant(node)]
-    read = [tuple(ABSENT if value is None else slots[value] for value in reads(node)) for node in nodes]
-    frees = _last_reads(nodes, read, slots, wanted)
-    return tuple(
-        _compile_node(node, opsets, numbers, slots, free)
-        for node, numbers, free in zip(nodes, read, frees, strict=True)
-    )
+    read = {
+        node: tuple(ABSENT if value is None else slots[value] for value in reads(node))
+        for node in graph
+        if not is_constant(node)
+    }
+    frees = _last_reads(read, slots, wanted)
+    return tuple(_compile_node(node, opsets, read[node], slots, free) for node, free in frees.items())
 
 
 def _compile_node(
@@ -178,15 +178,16 @@ def _compile_body(
 
 
 def _last_reads(
-    nodes: Sequence[ir.Node], read: Sequence[tuple[int, ...]], slots: Mapping[ir.Value, int], wanted: set[int]
-) -> list[tuple[int, ...]]:
-    """Return, for each node, the slots of computed values that nobody reads after it."""
-    needed = {ABSENT, *wanted}
-    computed = {slots[value] for node in nodes for value in node.outputs if value in slots}
-    frees: list[tuple[int, ...]] = []
-    for node, numbers in zip(reversed(nodes), reversed(read), strict=True):
+    read: Mapping[ir.Node, tuple[int, ...]], slots: Mapping[ir.Value, int], wanted: set[int]
+) -> dict[ir.Node, tuple[int, ...]]:
+    """Return the slots that nobody reads after each node, for the nodes whose outputs somebody reads, in order."""
+    needed = set(wanted)
+    computed = {slots[value] for node in read for value in node.outputs if value in slots}
+    frees: dict[ir.Node, tuple[int, ...]] = {}
+    for node, numbers in reversed(read.items()):
         written = {slots[value] for value in node.outputs if value in slots}
-        last = {slot for slot in (*numbers, *written) if slot in computed and slot not in needed}
+        if written.isdisjoint(needed):
+            continue
+        frees[node] = tuple(sorted(slot for slot in computed.intersection(numbers) | written if slot not in needed))
         needed.update(numbers)
-        frees.append(tuple(sorted(last)))
-    return frees[::-1]
+    return dict(reversed(frees.items()))

@@ -31,7 +31,7 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.Data
 _CARRIERS = frozenset(
     {
         *("Cast", "CastLike", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"),
-        *("Unsqueeze", "Concat", "QuantizeLinear", "DequantizeLinear"),
+        *("Unsqueeze", "Concat", "QuantizeLinear", "DequantizeLinear", "FakeQuantize"),
     }
 )
 

@@ -20,19 +20,28 @@ Kernel = Callable[..., Any]
 """Takes one tensor (or None, or a list of tensors for a sequence) an input; returns one output, or a tuple of them."""
 
 FAMILIES: tuple[str, ...] = (
+    "activation",
     "attention",
     "control",
     "convolution",
+    "creation",
     "elementwise",
+    "indexing",
     "logic",
+    "loss",
     "matmul",
     "normalization",
+    "padding",
     "pooling",
     "quantization",
+    "random",
     "recurrent",
     "reduction",
     "resize",
+    "sampling",
+    "sequence",
     "shape",
+    "signal",
 )
 
 
