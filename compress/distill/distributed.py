@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+
+Plain = TypeVar("Plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Processes:
         distributed.all_reduce(flat)
         flat /= self.count
         sizes = [gradient.numel() for gradient in gradients]
-        for gradient, part in zip(gradients, flat.split(sizes), strict=True):
+        for gradient, part in zip(gradients, torch.split(flat, sizes), strict=True):
             gradient.copy_(part.view_as(gradient))
 
     def total(self, numbers: Tensor) -> Tensor:
@@ -39,6 +42,14 @@ class Processes:
         shared = torch.tensor([number], dtype=torch.float64, device=device)
         distributed.broadcast(shared, 0)
         return float(shared.item())
+
+    def gather(self, value: Plain) -> list[Plain]:
+        """Return what each process has, in the order of their numbers."""
+        if self.count == 1:
+            return [value]
+        found: list[Plain] = [value] * self.count
+        distributed.all_gather_object(found, value)
+        return found
 
     def wait(self) -> None:
         """Return when every process has come here."""
