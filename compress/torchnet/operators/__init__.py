@@ -25,6 +25,7 @@ FAMILIES: tuple[str, ...] = (
     "control",
     "convolution",
     "creation",
+    "detection",
     "elementwise",
     "indexing",
     "logic",
