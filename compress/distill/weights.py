@@ -10,12 +10,12 @@ Weights = dict[str, Tensor]
 
 
 def copy_weights(module: nn.Module) -> Weights:
-    """Return copies of all parameters and buffers, those buffers too that a state dict leaves out."""
+    """Return copies of all parameters and persistent buffers (what a state dict holds)."""
     return {name: tensor.detach().clone() for name, tensor in _tensors(module).items()}
 
 
 def set_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Write values into parameters and buffers, in place."""
+    """Write values into parameters and persistent buffers, in place."""
     with torch.no_grad():
         for name, tensor in _tensors(module).items():
             tensor.copy_(weights[name])
@@ -45,4 +45,4 @@ class MovingAverage:
 
 
 def _tensors(module: nn.Module) -> Weights:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: value for name, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
