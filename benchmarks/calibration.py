@@ -55,7 +55,7 @@ def calibrate(graph: Path, observer: str, samples: int, threads: int) -> dict[st
     photos = bind_samples(take(load_samples(calibration, base=EXAMPLE), samples), model.inputs)
     imports = peak_bytes()
     with tempfile.TemporaryDirectory() as folder:
-        context = StepContext(load_target("cpu"), photos, threads, 0, Store(Path(folder)), lambda *_: None)
+        context = StepContext(load_target("cpu"), photos, threads, 0, Store(Path(folder)), lambda *_: None, model)
         start = time.perf_counter()
         quantize_static(model, QuantizeSettings(observer=observer), context)  # type: ignore[arg-type]
         seconds = time.perf_counter() - start

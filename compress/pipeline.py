@@ -62,7 +62,9 @@ def _run_target(
 ) -> TargetRecord:
     """Return everything about one target, of the best attempt; one that is within the accuracy budget is the last."""
     log.info("target %s: runtime %s, dialect %s", target.name, target.runtime, target.dialect)
-    context = StepContext(target, data.calibration, core_count(), plan.options.seed, work.store, progress)
+    context = StepContext(
+        target, data.calibration, core_count(), plan.options.seed, work.store, progress, original=source.model
+    )
     tried: list[TargetRecord] = []
     for number, steps in enumerate(plan.recipe.attempts):
         model = source.model

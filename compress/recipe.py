@@ -15,6 +15,7 @@ from compress.model import JsonValue
 from compress.steps import Step, StepSettings
 
 STEPS: dict[str, tuple[str, str, str]] = {
+    "distill": ("compress.distill.step", "distill", "DistillSettings"),
     "quantize": ("compress.quantize.static", "quantize_static", "QuantizeSettings"),
 }
 """Module, function and settings class of each step; imported only when a recipe uses it."""

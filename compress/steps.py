@@ -35,6 +35,8 @@ class StepContext:
         threads: How many threads the step may use.
         seed: Seed of everything random.
         store: Where a step keeps what another target may use again.
+        progress: Told how far a step is.
+        original: The model as it was taken in, before any step: the teacher of every training.
     """
 
     target: Target
@@ -43,6 +45,7 @@ class StepContext:
     seed: int
     store: Store
     progress: Progress
+    original: Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,8 @@ def step_key(name: str, settings: JsonValue, model_digest: str, context: StepCon
 
     target = context.target
     parts: JsonValue = [
-        __version__, name, settings, model_digest, context.calibration.digest(), context.seed,
-        target.dialect, target.opset, list(target.precisions),
+        __version__, name, settings, model_digest, context.original.digest(),
+        context.calibration.digest(), context.seed, target.dialect, target.opset, list(target.precisions),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from compress.errors import CompressError
 
 if TYPE_CHECKING:
     from compress.distill.result import TrainingResult
+    from compress.model import Model
 
 _SHOWN = 8
 
@@ -25,7 +26,10 @@ class NonFiniteError(CompressError):
 
     Attributes:
         result: What was reached before; the student holds those weights.
+        model: The student's graph with those weights, where it has one.
     """
+
+    model: "Model | None" = None
 
     def __init__(self, message: str, *, hint: str | None = None, result: "TrainingResult | None" = None) -> None:
         super().__init__(message, hint=hint)
