@@ -23,6 +23,7 @@ _WIDENED: Mapping[ir.DataType, type[np.generic]] = {
     ir.DataType.UINT4: np.uint8,
     ir.DataType.INT2: np.int8,
     ir.DataType.UINT2: np.uint8,
+    ir.DataType.FLOAT4E2M1: np.float32,
 }
 """Types narrower than a byte: one element a byte, as PyTorch computes with nothing narrower."""
 

@@ -37,7 +37,7 @@ def fake_quantize(
     """
     scale = spread(scale, x, axis, block_size)
     zero = torch.zeros((), device=scale.device) if zero_point is None else spread(zero_point, x, axis, block_size)
-    result: Tensor = _FakeQuantize.apply(x, scale, zero, qmin, qmax)
+    result: Tensor = _FakeQuantize.apply(x, scale, zero, qmin, qmax)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -1,14 +1,17 @@
 """An ONNX graph as a list of kernel calls on numbered slots."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
+import torch
+from torch import Tensor
 
 from compress.torchnet.attributes import Attributes
 from compress.torchnet.constants import named_constants
 from compress.torchnet.operators import Kernel, Node, OperatorError, operator_key, operators
+from compress.torchnet.operators.reading import DTYPES
 from compress.torchnet.scopes import bodies, captures, is_constant, reads
 
 ABSENT = 0
@@ -159,22 +162,41 @@ def _type_of(value: ir.Value) -> ir.DataType | None:
     return value.const_value.dtype if value.const_value is not None else value.dtype
 
 
-def _compile_body(
-    body: ir.Graph, opsets: Mapping[str, int], outer: Sequence[ir.Value]
-) -> Callable[..., tuple[Any, ...]]:
-    """Return a function of the body's inputs and the outer values, in this order."""
-    slots = _number((*body.inputs, *outer), body)
-    results = tuple(slots[value] for value in body.outputs)
-    calls = _compile_nodes(body, opsets, slots, set(results))
-    given = len(dict.fromkeys((*body.inputs, *outer)))
-    rest = len(slots) - given
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A subgraph: a function of its inputs and the values of outer scopes, in this order."""
 
-    def run_body(*inputs: Any) -> tuple[Any, ...]:
-        values: list[Any] = [None, *inputs, *[None] * rest]
-        run_calls(calls, values)
-        return tuple(values[slot] for slot in results)
+    calls: tuple[Call, ...]
+    given: int
+    size: int
+    outputs: tuple[int, ...]
+    empty: tuple[Tensor, ...]
 
-    return run_body
+    @property
+    def results(self) -> int:
+        return len(self.outputs)
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        values: list[Any] = [None, *inputs, *[None] * (self.size - 1 - self.given)]
+        run_calls(self.calls, values)
+        return tuple(values[slot] for slot in self.outputs)
+
+    def nothing(self, index: int) -> Tensor:
+        return self.empty[index]
+
+
+def _compile_body(body: ir.Graph, opsets: Mapping[str, int], outer: Sequence[ir.Value]) -> _Body:
+    given = tuple(dict.fromkeys((*body.inputs, *outer)))
+    slots = _number(given, body)
+    outputs = tuple(slots[value] for value in body.outputs)
+    calls = _compile_nodes(body, opsets, slots, set(outputs))
+    return _Body(calls, len(given), len(slots) + 1, outputs, tuple(_nothing(value) for value in body.outputs))
+
+
+def _nothing(value: ir.Value) -> Tensor:
+    """Return no elements of a value's type; axes of unknown size have none either."""
+    sizes = [size if isinstance(size, int) else 0 for size in value.shape or ()]
+    return torch.zeros([0, *sizes], dtype=DTYPES.get(value.dtype or ir.DataType.FLOAT, torch.float32))
 
 
 def _last_reads(
@@ -184,10 +206,10 @@ def _last_reads(
     needed = set(wanted)
     computed = {slots[value] for node in read for value in node.outputs if value in slots}
     frees: dict[ir.Node, tuple[int, ...]] = {}
-    for node, numbers in reversed(read.items()):
+    for node, numbers in reversed(tuple(read.items())):
         written = {slots[value] for value in node.outputs if value in slots}
         if written.isdisjoint(needed):
             continue
         frees[node] = tuple(sorted(slot for slot in computed.intersection(numbers) | written if slot not in needed))
         needed.update(numbers)
-    return dict(reversed(frees.items()))
+    return dict(reversed(tuple(frees.items())))

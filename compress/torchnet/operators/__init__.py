@@ -6,12 +6,13 @@ attribute that a factory does not read is an error: an ignored attribute is a wr
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import onnx_ir as ir
+from torch import Tensor
 
 from compress.errors import CompressError
 from compress.torchnet.attributes import Attributes
@@ -28,6 +29,7 @@ FAMILIES: tuple[str, ...] = (
     "detection",
     "elementwise",
     "indexing",
+    "integer",
     "logic",
     "loss",
     "matmul",
@@ -50,6 +52,23 @@ class OperatorError(CompressError):
     """A graph that cannot be run in PyTorch: operators, attributes or types that are not there."""
 
 
+class Body(Protocol):
+    """A subgraph that a kernel can run."""
+
+    @property
+    def results(self) -> int:
+        """How many outputs it has."""
+        ...
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        """Return its outputs for the values of its inputs, then those of the outer scope."""
+        ...
+
+    def nothing(self, index: int) -> Tensor:
+        """Return what an output is when it was computed no times and stacked: [0, …] in its type."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """What a factory may know of its node.
@@ -60,8 +79,8 @@ class Node:
         present: For each input position, whether there is an input.
         types: For each input position, the element type where the graph says it.
         outputs: For each output position, whether somebody reads it.
-        subgraphs: Bodies of control flow by attribute name: called with the values of the body's inputs, then those of
-            the outer scope (the kernel gets them after the node's own inputs), they return a tuple of their outputs.
+        subgraphs: Bodies of control flow by attribute name. The kernel gets the values that they read from outside
+            after the node's own inputs.
     """
 
     name: str
@@ -70,7 +89,7 @@ class Node:
     present: tuple[bool, ...]
     outputs: tuple[bool, ...]
     attributes: Attributes
-    subgraphs: dict[str, Callable[..., tuple[Any, ...]]]
+    subgraphs: Mapping[str, "Body"]
     types: tuple[ir.DataType | None, ...] = ()
     domain: str = ""
 

@@ -43,10 +43,11 @@ def _quantize_linear(node: Node) -> Kernel:
     saturate = bool(node.attributes.integer("saturate", 1))
     node.attributes.skip("precision")
     stated = node.attributes.integer("output_dtype", 0)
-    kind = node.type_of(2) or (_DATA(stated) if stated else _DATA.UINT8)
+    default = _DATA(stated) if stated else _DATA.UINT8
+    kind = node.type_of(2) or default
     if kind in _FLOAT8:
         return _float8_quantizer(_FLOAT8[kind], axis, block, saturate=saturate)
-    low, high, storage = _stored(node, kind)
+    low, high, storage = stored_range(node, 2, default)
 
     def quantize(x: Tensor, scale: Tensor, zero_point: Tensor | None = None) -> Tensor:
         steps = torch.round(x.float() / spread(scale.float(), x, axis, block))
@@ -110,7 +111,13 @@ def _dynamic_quantize_linear(_node: Node) -> Kernel:
     return quantize
 
 
-def _stored(node: Node, kind: ir.DataType) -> tuple[int, int, torch.dtype]:
+def stored_range(node: Node, index: int, default: ir.DataType = _DATA.UINT8) -> tuple[int, int, torch.dtype]:
+    """Return smallest and largest stored integer, and their type here, by the type of the zero point at an input.
+
+    Raises:
+        OperatorError: The type is not one of integers of at most 16 bits.
+    """
+    kind = node.type_of(index) or default
     if kind not in STORED:
         raise _unknown_type(node, kind)
     return STORED[kind]

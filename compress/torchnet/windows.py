@@ -60,3 +60,17 @@ def read_padding(node: Node) -> Padding:
     if pads is not None and min(pads, default=0) < 0:
         raise OperatorError(f"{node.op_type} `{node.name}` has negative pads {pads}", hint="That is not valid ONNX.")
     return Padding(pads, rule)
+
+
+def output_size(length: int, before: int, after: int, span: int, stride: int, *, ceil: bool) -> int:
+    """Return how many windows of ``span`` elements fit; one that would start behind the input does not count."""
+    free = length + before + after - span
+    count = (-(-free // stride) if ceil else free // stride) + 1
+    return count - 1 if ceil and (count - 1) * stride >= length + before else count
+
+
+def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Return a view of all windows: [N, C, H, W], kernel 3 × 3, stride 2 → [N, C, (H - 1) / 2, (W - 1) / 2, 3, 3]."""
+    for axis, (width, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        x = x.unfold(2 + axis, (width - 1) * gap + 1, step)[..., ::gap]
+    return x
