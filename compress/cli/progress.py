@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from compress.steps import Progress as Told
 
@@ -13,7 +21,8 @@ from compress.steps import Progress as Told
 def show_progress(*, enabled: bool) -> Iterator[tuple[Console, Told]]:
     """Yield the console for results and the function that steps tell their progress to."""
     watched = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    counts = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True))
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts)
     with Progress(*columns, console=watched, transient=True, disable=not (enabled and watched.is_terminal)) as bars:
         tasks: dict[str, TaskID] = {}
 

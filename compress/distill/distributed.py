@@ -1,11 +1,15 @@
 """Several processes that train one student: who does what, and how they agree."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+
+from compress.errors import UsageError
 
 Plain = TypeVar("Plain")
 
@@ -68,3 +72,29 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
+
+
+@contextmanager
+def joined_processes() -> Iterator[Processes]:
+    """Yield this process's place among those that ``torchrun`` started; alone where it did not.
+
+    Processes talk through NCCL where each has a GPU of its own, through gloo otherwise.
+
+    Raises:
+        UsageError: The others cannot be reached.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+        yield current_processes()
+        return
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    try:
+        distributed.init_process_group("nccl" if torch.cuda.device_count() >= local else "gloo")
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the other processes cannot be reached: {error}",
+            hint="start the command with `torchrun --nproc-per-node N -m compress distill …`",
+        ) from error
+    try:
+        yield current_processes()
+    finally:
+        distributed.destroy_process_group()
