@@ -204,10 +204,10 @@ def _name(case: Case) -> str:
 @pytest.mark.parametrize("case", CASES, ids=_name)
 def test_the_gradient_of_an_operator_equals_finite_differences(case: Case) -> None:
     kernel = kernel_of(case.op_type, inputs=len(case.inputs), outputs=case.outputs, opset=case.opset, **case.attributes)
-    places = [index for index, value in enumerate(case.inputs) if value is not None and value.requires_grad]
+    trained = {index: value for index, value in enumerate(case.inputs) if value is not None and value.requires_grad}
 
-    assert places
-    assert torch.autograd.gradcheck(_as_function(kernel, case, places), [case.inputs[index] for index in places])
+    assert trained
+    assert torch.autograd.gradcheck(_as_function(kernel, case, list(trained)), list(trained.values()))
 
 
 def _as_function(kernel: Callable[..., Any], case: Case, places: list[int]) -> Callable[..., Any]:
