@@ -1,0 +1,41 @@
+"""Settings of the step `qat`."""
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from compress.distill.augment import ImageAugmentation
+from compress.distill.choice import DistillSettings
+from compress.distill.settings import TrainingSettings
+
+
+class QatSettings(TrainingSettings):
+    """Settings of the step ``qat``: how weights and scales are trained together.
+
+    Attributes:
+        learn_scales: Which scales are learned: all, those of activations (with their zero points), those of weights, or
+            none; the others stay as the calibration chose them.
+        scale_learning_rate: Peak, relative to the scale itself: 0.001 changes a scale by 0.1 % a step.
+        power_of_two: Use powers of two only, as some integer-only devices want; scales start from the nearest one.
+        loss: ``auto`` chooses by the kind of output; see the step ``distill``.
+        temperature: Of the softmax in ``kl``.
+        task_weight: Of the loss against labels, where the samples have them; 0 never looks at labels.
+        augment: Changes of image inputs at every step.
+    """
+
+    steps: PositiveInt = 500
+    batch: PositiveInt = 16
+    learning_rate: PositiveFloat = 5e-5
+    weight_decay: NonNegativeFloat = 0.0
+    evaluate_every: PositiveInt = 50
+    learn_scales: Literal["all", "activations", "weights", "none"] = "all"
+    scale_learning_rate: PositiveFloat = 1e-3
+    power_of_two: bool = False
+    loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
+    temperature: PositiveFloat = 2.0
+    task_weight: NonNegativeFloat = 0.0
+    augment: ImageAugmentation = ImageAugmentation()
+
+    def loss_settings(self) -> DistillSettings:
+        """Return what the choice of a loss wants to know."""
+        return DistillSettings(loss=self.loss, temperature=self.temperature, task_weight=self.task_weight)
