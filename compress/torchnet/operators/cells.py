@@ -134,15 +134,20 @@ def gru_cell(functions: Sequence[Kernel], clip: float | None, late_reset: bool) 
 
 
 def lstm_cell(functions: Sequence[Kernel], clip: float | None, coupled: bool) -> Cell:
-    """Return the LSTM's cell; with ``coupled`` gates what is not forgotten is not replaced."""
-    f, g, h = (_clipped(function, clip) for function in functions)
+    """Return the LSTM's cell; with ``coupled`` gates what is replaced is what is forgotten.
+
+    Where ONNX leaves it open it does what ONNX Runtime does: the cell state itself is not clipped, and of two coupled
+    gates the input gate is computed.
+    """
+    f, g = (_clipped(function, clip) for function in functions[:2])
+    h = functions[2]
 
     def step(x: Tensor, states: tuple[Tensor, ...], weights: Weights) -> tuple[Tensor, ...]:
         hidden, cell = states
         enter, leave, forget, candidate = (x + functional.linear(hidden, weights.r)).chunk(4, -1)
         into, out, kept = (None, None, None) if weights.p is None else weights.p.chunk(3)
-        keep = f(_seen(forget, cell, kept))
-        add = 1 - keep if coupled else f(_seen(enter, cell, into))
+        add = f(_seen(enter, cell, into))
+        keep = 1 - add if coupled else f(_seen(forget, cell, kept))
         cell = keep * cell + add * g(candidate)
         return f(_seen(leave, cell, out)) * h(cell), cell
 

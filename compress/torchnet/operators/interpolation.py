@@ -7,6 +7,17 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+COORDINATES = (
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+    "tf_crop_and_resize",
+)
+"""How positions of a resized axis lie on the original one; the first is ONNX's default."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interpolation:

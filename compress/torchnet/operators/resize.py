@@ -12,9 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from compress.torchnet.operators import Factory, Kernel, Node, OperatorError
-from compress.torchnet.operators.interpolation import Interpolation, nearest_positions, weights
+from compress.torchnet.operators.interpolation import COORDINATES, Interpolation, nearest_positions, weights
 from compress.torchnet.operators.reading import axis_of, integers
 
+# The first of each is ONNX's default.
+_KNOWN_MODES = ("nearest", "linear", "cubic")
+_NEAREST_MODES = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 _POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
@@ -34,18 +37,16 @@ def _resize(node: Node) -> Kernel:
     if node.opset < 11:
         raise OperatorError(f"Resize `{node.name}` is of opset {node.opset}", hint="convert the model to opset 13")
     how = Interpolation(
-        mode=attributes.text("mode", "nearest"),
-        coordinates=attributes.text("coordinate_transformation_mode", "half_pixel"),
-        nearest=attributes.text("nearest_mode", "round_prefer_floor"),
+        mode=_word(node, "mode", _KNOWN_MODES),
+        coordinates=_word(node, "coordinate_transformation_mode", COORDINATES),
+        nearest=_word(node, "nearest_mode", _NEAREST_MODES),
         cubic=attributes.number("cubic_coeff_a", -0.75),
         exclude_outside=bool(attributes.integer("exclude_outside", 0)),
         antialias=bool(attributes.integer("antialias", 0)),
         outside=attributes.number("extrapolation_value", 0.0),
     )
     axes = attributes.integers("axes")
-    policy = attributes.text("keep_aspect_ratio_policy", "stretch")
-    if policy not in _POLICIES:
-        raise OperatorError(f"Resize `{node.name}` keeps the aspect ratio `{policy}`", hint=", ".join(_POLICIES))
+    policy = _word(node, "keep_aspect_ratio_policy", _POLICIES)
 
     def resize(
         x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None
@@ -65,6 +66,15 @@ def _resize(node: Node) -> Kernel:
         return resize_axes(x, [e for e in extents if cropped or e.source != e.result or e.scale != 1.0], how)
 
     return resize
+
+
+def _word(node: Node, attribute: str, known: Sequence[str]) -> str:
+    word = node.attributes.text(attribute, known[0])
+    if word not in known:
+        raise OperatorError(
+            f"{node.op_type} `{node.name}` has {attribute} `{word}`", hint=f"ONNX knows {', '.join(known)}."
+        )
+    return word
 
 
 def _regions(roi: Tensor | None, count: int) -> list[tuple[float, float]]:
@@ -134,7 +144,7 @@ def _interpolate(x: Tensor, extents: Sequence[Extent], how: Interpolation) -> Te
 
 
 def _upsample(node: Node) -> Kernel:
-    mode = node.attributes.text("mode", "nearest")
+    mode = _word(node, "mode", _KNOWN_MODES[:2])
     how = Interpolation(mode, "asymmetric", "floor", -0.75, exclude_outside=False, antialias=False, outside=0.0)
     fixed = node.attributes.numbers("scales")
 
