@@ -10,6 +10,7 @@ from compress.torchnet.operators import Factory, Kernel, Node, OperatorError
 from compress.torchnet.operators.elementwise import plain
 from compress.torchnet.operators.reading import axis_of, integers, on_host, optional_integers, wrapped
 
+_LEAST = -(2**62)  # PyTorch warns of the least 64-bit integer, which ONNX uses for "from the start"
 _REDUCTIONS: dict[str, str] = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
@@ -22,7 +23,7 @@ def _slice(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, 
     for dim, start, end, step in zip(dims, first, last, strides, strict=True):
         axis = axis_of(dim, x.dim())
         if step > 0:
-            index[axis] = slice(start, end, step)
+            index[axis] = slice(max(start, _LEAST), max(end, _LEAST), step)
             continue
         # PyTorch steps forwards only: take the same positions in ascending order, then turn them round.
         positions = range(*slice(start, end, step).indices(x.shape[axis]))
