@@ -1,5 +1,6 @@
 """Operators that move, pick and place elements, beside NumPy, with shapes that change from call to call."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ def test_top_k_takes_the_first_of_equal_values(shape: tuple[int, ...], data: st.
         np.testing.assert_array_equal(one, other)
 
 
-REDUCTIONS = {
+REDUCTIONS: dict[str, Callable[..., Any]] = {
     "ReduceSum": np.sum,
     "ReduceMean": np.mean,
     "ReduceMax": np.max,
