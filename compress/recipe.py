@@ -17,11 +17,13 @@ from compress.steps import Step, StepSettings
 STEPS: dict[str, tuple[str, str, str]] = {
     "distill": ("compress.distill.step", "distill", "DistillSettings"),
     "quantize": ("compress.quantize.static", "quantize_static", "QuantizeSettings"),
+    "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
 }
 """Module, function and settings class of each step; imported only when a recipe uses it."""
 
 RECIPES: dict[str, str] = {
     "int8": 'steps = ["quantize"]',
+    "int8-qat": 'steps = ["quantize", "qat"]',
     "float": "steps = []",
 }
 """The recipes that have a name, in the same form as a recipe file."""
