@@ -102,7 +102,7 @@ def cases(batch: int, size: int, length: int) -> Iterator[Case]:
 
 def export(module: nn.Module, spec: TensorSpec) -> Model:
     """Return the graph as the intake makes it of an archive."""
-    dims = {name: torch.export.Dim(name) for name in spec.shape if isinstance(name, str)}
+    dims = {name: torch.export.Dim(name, max=512) for name in spec.shape if isinstance(name, str)}
     example = torch.zeros([2 if isinstance(n, str) else n for n in spec.shape], dtype=getattr(torch, spec.dtype))
     shapes = ({axis: dims[name] for axis, name in enumerate(spec.shape) if isinstance(name, str)},)
     with tempfile.TemporaryDirectory() as folder, quiet():

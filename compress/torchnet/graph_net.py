@@ -111,6 +111,11 @@ class GraphNet(nn.Module):
         for name, tensor in tensors.items():
             slot = self._program.constants[name]
             if name in trained:
+                if not tensor.is_floating_point():
+                    raise OperatorError(
+                        f"initializer `{name}` holds {tensor.dtype}, which has no gradient",
+                        hint="Only float initializers can be trained.",
+                    )
                 key = self._free_key(name)
                 self.register_parameter(key, nn.Parameter(tensor))
                 self._parameter_slots[key] = slot

@@ -1,28 +1,34 @@
 """Which initializers are trained: decided by what reads them, never by their type alone.
 
-Resize scales, clip bounds and the running statistics of a BatchNormalization are float initializers too.
+Resize scales, clip bounds, attention masks, tables of sines and the running statistics of a BatchNormalization are float
+initializers too.
 """
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_ir as ir
 
 WEIGHT_POSITIONS: dict[str, tuple[int, ...]] = {
-    "Attention": (),
     "BatchNormalization": (1, 2),
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),
-    "Gather": (0,),
+    "DeformConv": (1, 3),
+    "Einsum": (0, 1, 2),
+    "FusedMatMul": (0, 1),
+    "GRU": (1, 2, 3),
     "Gemm": (0, 1, 2),
     "GroupNormalization": (1, 2),
-    "GRU": (1, 2, 3),
     "InstanceNormalization": (1, 2),
-    "LayerNormalization": (1, 2),
     "LSTM": (1, 2, 3, 7),
+    "LayerNormalization": (1, 2),
     "MatMul": (0, 1),
     "PRelu": (1,),
     "RMSNormalization": (1,),
     "RNN": (1, 2, 3),
+    "SimplifiedLayerNormalization": (1,),
+    "SkipLayerNormalization": (2, 3, 4),
+    "SkipSimplifiedLayerNormalization": (2, 3),
 }
 """Input positions at which an operator reads trained values."""
 
@@ -30,45 +36,102 @@ _ARITHMETIC = frozenset({"Add", "Mul", "Sub", "Div"})
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 _CARRIERS = frozenset(
     {
-        *("Cast", "CastLike", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose"),
-        *("Unsqueeze", "Concat", "QuantizeLinear", "DequantizeLinear", "FakeQuantize"),
+        *("Cast", "CastLike", "DequantizeLinear", "Expand", "FakeQuantize", "Flatten", "Identity", "QuantizeLinear"),
+        *("Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
     }
 )
+"""They carry on what they read at position 0; Concat carries on all."""
+
+_MASK = 1e4
+"""A constant that reaches this hides something where it is added: no trained value is as large."""
 
 
 def trainable_initializers(graph: ir.Graph) -> tuple[str, ...]:
     """Return the names of the initializers that training may change, in the graph's order.
 
     1. A float initializer at a weight position of an operator is trained.
-    2. So is a float vector or larger (not a scalar) that an activation is added to or multiplied with: a bias or a
-       scale that the exporter wrote as arithmetic.
-    3. What reaches such a position through a cast, a transposition or a change of shape counts as if it were there.
-    4. Nothing that feeds only shapes, bounds, axes, statistics or quantization scales is trained.
+    2. So is one that an activation is added to or multiplied with, where it is a vector along one axis (a bias or a
+       scale that the exporter wrote as arithmetic), or is added before another weight is met (an embedding of places).
+       One that shifts or scales a graph input (normalisation of an image) is not, nor is a mask.
+    3. So is a table that Gather looks up, unless what is looked up is multiplied with an activation (sines of places).
+    4. What reaches such a position through a cast, a quantization or a change of shape counts as if it were there.
+    5. Nothing else is: shapes, bounds, axes, statistics, quantization scales.
     """
-    return tuple(name for name, value in graph.initializers.items() if _is_float(value) and _is_trained(value))
+    return tuple(
+        name
+        for name, value in graph.initializers.items()
+        if _is_float(value) and any(_is_trained(value, node, index) for node, index in _readers(value))
+    )
+
+
+def is_weight_position(node: ir.Node, index: int) -> bool:
+    """Return whether an operator reads a trained value at a position, whatever the value."""
+    return index in WEIGHT_POSITIONS.get(node.op_type, ())
+
+
+def is_vector(value: ir.Value) -> bool:
+    """Return whether an initializer has several elements, all along one axis."""
+    constant = value.const_value
+    return constant is not None and constant.size > 1 and constant.size in constant.shape.numpy()
 
 
 def _is_float(value: ir.Value) -> bool:
     return value.const_value is not None and value.const_value.dtype in _FLOATS
 
 
-def _is_trained(value: ir.Value) -> bool:
-    size = value.const_value.size if value.const_value is not None else 0
-    return any(is_weight_position(node, index, size) for node, index in _readers(value))
-
-
-def is_weight_position(node: ir.Node, index: int, size: int) -> bool:
-    """Return whether an operator reads a trained value of ``size`` elements at a position."""
+def _is_trained(value: ir.Value, node: ir.Node, index: int) -> bool:
     if node.op_type in _ARITHMETIC:
-        return size > 1
-    return index in WEIGHT_POSITIONS.get(node.op_type, ())
+        return not _touches_input(node, 1 - index) and (
+            is_vector(value) or (node.op_type == "Add" and _is_embedding(value, node))
+        )
+    if node.op_type == "Gather":
+        return index == 0 and not _is_multiplied(node.outputs[0])
+    return is_weight_position(node, index)
+
+
+def _is_embedding(value: ir.Value, add: ir.Node) -> bool:
+    constant = value.const_value
+    if constant is None or constant.size < 2 or not np.abs(constant.numpy().astype(np.float32)).max() < _MASK:
+        return False
+    return _meets_weight(add)
+
+
+def _touches_input(node: ir.Node, index: int) -> bool:
+    """Return whether an operand is an input of the graph, as it is or in another type or layout."""
+    value = node.inputs[index]
+    while value is not None and (producer := value.producer()) is not None and producer.op_type in _CARRIERS:
+        value = producer.inputs[0]
+    return value is not None and value.is_graph_input()
+
+
+def _is_multiplied(found: ir.Value) -> bool:
+    return any(
+        node.op_type == "Mul" and (other := node.inputs[1 - index]) is not None and not other.is_initializer()
+        for node, index in _readers(found)
+    )
+
+
+def _meets_weight(node: ir.Node) -> bool:
+    """Return whether some operator with weights comes after a node."""
+    seen, waiting = {node}, [node]
+    while waiting:
+        for follower in waiting.pop().successors():
+            if follower.op_type in WEIGHT_POSITIONS:
+                return True
+            if follower not in seen:
+                seen.add(follower)
+                waiting.append(follower)
+    return False
 
 
 def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
     """Yield who reads a value, through what only carries it on."""
-    for node, index in value.uses():
-        if node.op_type in _CARRIERS and index == 0:
-            for output in node.outputs:
-                yield from _readers(output)
-        else:
-            yield node, index
+    seen, waiting = {value}, [value]
+    while waiting:
+        for node, index in waiting.pop().uses():
+            if (node.op_type not in _CARRIERS or index != 0) and node.op_type != "Concat":
+                yield node, index
+                continue
+            carried = [output for output in node.outputs if output not in seen]
+            seen.update(carried)
+            waiting += carried

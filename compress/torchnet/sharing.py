@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from compress.torchnet.roles import is_weight_position
+from compress.torchnet.roles import is_vector, is_weight_position
 
 _STATISTICS = (3, 4)
 """Input positions of BatchNormalization: running mean and variance."""
@@ -51,10 +51,14 @@ def _is_accident(value: ir.Value, node: ir.Node, index: int) -> bool:
     if node.op_type == "BatchNormalization" and index in _STATISTICS:
         return True
     constant = value.const_value
-    if constant is None or constant.size < 2 or not is_weight_position(node, index, constant.size):
+    if constant is None or constant.size < 2 or not _reads_weight(value, node, index):
         return False
     array = constant.numpy()
     return bool(np.all(array == array.flat[0]))
+
+
+def _reads_weight(value: ir.Value, node: ir.Node, index: int) -> bool:
+    return is_weight_position(node, index) or (node.op_type in ("Add", "Mul") and is_vector(value))
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
