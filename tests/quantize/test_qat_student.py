@@ -195,5 +195,5 @@ def test_scales_get_the_gradient_of_lsq(models: dict[str, tuple[Model, Model]]) 
     low, high = -zero, 255 - zero
     inside = (steps >= low) & (steps <= high)
     expected = np.where(inside, np.rint(steps) - steps, np.clip(np.rint(steps), low, high)).sum() * scale
-    gradient = next(iter(quantizer.scale.parameters())).grad  # type: ignore[operator, union-attr]
+    gradient = next(iter(quantizer.scale.parameters())).grad  # type: ignore[union-attr]
     assert float(gradient) == pytest.approx(expected, rel=1e-3, abs=1e-3)  # type: ignore[arg-type]
