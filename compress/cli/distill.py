@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.cli.distill_flags import add_model_flags, add_training_flags, read_settings
+
 if TYPE_CHECKING:
     from compress.cli import Subparsers
     from compress.data.samples import SampleSet
@@ -50,37 +52,11 @@ def add_parser(commands: "Subparsers") -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: <student>.distilled)")
     parser.add_argument("--resume", action="store_true", help="take up a training that was killed")
     parser.add_argument("--seed", type=int, default=0)
-    _add_training_flags(parser)
-    _add_model_flags(parser)
+    add_training_flags(parser)
+    add_model_flags(parser)
     printing = parser.add_argument_group("output").add_mutually_exclusive_group()
     printing.add_argument("--json", action="store_true", help=f"print {RECORD} instead of text")
     printing.add_argument("--quiet", action="store_true", help="print the result only")
-
-
-def _add_training_flags(parser: argparse.ArgumentParser) -> None:
-    training = parser.add_argument_group("training")
-    training.add_argument("--settings", type=Path, metavar="FILE", help="TOML of settings (guide: Distillation)")
-    training.add_argument("--steps", type=int, metavar="N", help="optimizer steps (default 1000)")
-    training.add_argument("--epochs", type=int, metavar="N", help="passes over the samples instead")
-    training.add_argument("--time-budget", metavar="TIME", help="90s, 10m: stop then, keep the best")
-    training.add_argument("--batch", type=int, metavar="N", help="samples a step (default 32)")
-    training.add_argument("--learning-rate", type=float, metavar="RATE", help="peak (default 0.001)")
-    training.add_argument("--loss", metavar="NAME", help="auto (default), kl, mse, cosine")
-    training.add_argument("--temperature", type=float, metavar="T", help="of the softmax in kl (default 2)")
-    training.add_argument("--features", type=int, metavar="N", help="pairs of values inside both, compared too")
-    training.add_argument("--attention-weight", type=float, metavar="W", help="compare attention maps too")
-    training.add_argument("--task-weight", type=float, metavar="W", help="learn from labels too")
-    training.add_argument("--mirror", action="store_true", help="mirror images at random")
-    training.add_argument("--shift", type=int, metavar="PIXELS", help="shift images at random")
-    training.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda")
-
-
-def _add_model_flags(parser: argparse.ArgumentParser) -> None:
-    models = parser.add_argument_group("models (compress.toml beside each says the same in [model])")
-    models.add_argument("--input", action="append", default=[], metavar="SPEC", help="image=batch,3,224,224:float32")
-    models.add_argument("--teacher-factory", metavar="MODULE:CALLABLE", help="makes the module of a state dict")
-    models.add_argument("--student-factory", metavar="MODULE:CALLABLE", help="likewise")
-    models.add_argument("--trust-pickle", action="store_true", help="run the code in pickled modules: only your own")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -93,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     from compress.cli.progress import show_progress
     from compress.distill.distributed import joined_processes
 
-    settings = _read_settings(options)
+    settings = read_settings(options)
     out = options.out or Path(f"{options.student.stem}.distilled")
     with joined_processes() as processes, _folder(out, processes, resume=options.resume):
         shown = processes.rank == 0 and not (options.quiet or options.json)
@@ -108,27 +84,6 @@ def run(options: argparse.Namespace) -> int:
     return 0 if record.training.best_step > 0 else 10
 
 
-def _read_settings(options: argparse.Namespace) -> "DistillSettings":
-    from pydantic import ValidationError
-
-    from compress.config import explain, read_toml
-    from compress.distill.choice import DistillSettings
-    from compress.quantities import parse_duration
-
-    table = read_toml(options.settings) if options.settings else {}
-    names = ("steps", "epochs", "batch", "learning_rate", "loss", "temperature", "features", "device")
-    flags = {name: getattr(options, name) for name in (*names, "attention_weight", "task_weight")}
-    if options.time_budget is not None:
-        flags["time_budget_seconds"] = parse_duration(options.time_budget)
-    if options.mirror or options.shift is not None:
-        flags["augment"] = {"mirror": options.mirror, "shift": options.shift or 0}
-    try:
-        return DistillSettings.model_validate({**table, **{k: v for k, v in flags.items() if v is not None}})
-    except ValidationError as error:
-        place = f"{options.settings} and flags" if options.settings else "flags"
-        raise explain(error, place, DistillSettings) from error
-
-
 def _distill(
     options: argparse.Namespace, settings: "DistillSettings", out: Path, processes: "Processes", progress: "Progress"
 ) -> "Distillation | None":
@@ -141,11 +96,13 @@ def _distill(
 
     samples = load_samples(options.data, base=Path.cwd())
     teacher = _take(options.teacher, options.teacher_factory, options, samples)
-    student = _take(options.student, options.student_factory, options, samples)
+    student = _take(options.student, options.student_factory, options, samples, trained=True)
     bound = bind_samples(samples, student.model.inputs)
+    settings = _with_batch_norm(settings, student.model)
     done = _train(options, student, teacher, bound, settings, out=out, progress=progress)
     if processes.rank != 0:
         return None
+    final = _fold(done.model)
     record = Distillation(
         version=__version__,
         seed=options.seed,
@@ -155,17 +112,20 @@ def _distill(
         settings=settings.model_dump(mode="json"),
         fidelity=record_fidelities(done.training),
         training=record_training(done, processes.count),
-        accuracy=_evaluate(options, teacher.model, student.model, done.model, bound, progress),
+        accuracy=_evaluate(options, teacher.model, student.model, final, bound, progress),
         notes=(*teacher.notes, *student.notes),
     )
-    write_atomically(out / STUDENT, done.model.to_bytes())
+    write_atomically(out / STUDENT, final.to_bytes())
     write_atomically(out / RECORD, record.to_json().encode())
     shutil.rmtree(out / _TRAINING, ignore_errors=True)
     (out / LAST_GOOD).unlink(missing_ok=True)
     return record
 
 
-def _take(path: Path, factory: str | None, options: argparse.Namespace, samples: "SampleSet") -> "Intake":
+def _take(
+    path: Path, factory: str | None, options: argparse.Namespace, samples: "SampleSet", *, trained: bool = False
+) -> "Intake":
+    """Return a model; one that is to be trained keeps its BatchNormalization."""
     from compress.errors import ModelError
     from compress.intake import IntakeOptions, take_in
     from compress.project import load_project, parse_input
@@ -181,6 +141,7 @@ def _take(path: Path, factory: str | None, options: argparse.Namespace, samples:
             factory=factory or project.model.factory,
             trust_pickle=options.trust_pickle,
             search_path=project.folder,
+            fold_batch_norm=not trained,
         ),
     )
 
@@ -199,12 +160,12 @@ def _train(
     key = imitation_key(student.model, teacher.model, samples, settings, options.seed)
     try:
         return imitate(
-            student.model, teacher.model, samples, settings, seed=options.seed, threads=core_count(),
+            student.model, teacher.model, samples, settings, seed=options.seed, threads=options.threads or core_count(),
             checkpoint=CheckpointStore(out / _TRAINING, key), progress=progress,
         )  # fmt: skip
     except NonFiniteError as error:
         if error.model is not None and current_processes().rank == 0:
-            write_atomically(out / LAST_GOOD, error.model.to_bytes())
+            write_atomically(out / LAST_GOOD, _fold(error.model).to_bytes())
             error.message += f", written to {out / LAST_GOOD}"
         raise
 
@@ -247,6 +208,24 @@ def _evaluate(
         found.append(accuracy)
     overlap = count_overlap(trained_on, samples)
     return Accuracies(against_teacher=found[0], against_start=found[1], overlap=overlap)
+
+
+def _with_batch_norm(settings: "DistillSettings", student: "Model") -> "DistillSettings":
+    """Return settings that say what to do with BatchNormalization: where there is some, train it unless told not to."""
+    if "batch_norm" in settings.model_fields_set:
+        return settings
+    normalises = any(node.op_type == "BatchNormalization" for node in student.graph.graph)
+    return settings.model_copy(update={"batch_norm": "train" if normalises else "frozen"})
+
+
+def _fold(model: "Model") -> "Model":
+    """Return a trained model in the form in which models flow: BatchNormalization in the weights before it."""
+    from compress.intake.simplify import simplify
+    from compress.model import Model
+
+    graph = model.copy_graph()
+    simplify(graph)
+    return Model.from_ir(graph, model.history)
 
 
 def _record_model(intake: "Intake") -> "ModelRecord":

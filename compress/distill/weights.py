@@ -23,7 +23,7 @@ def set_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 @dataclass(slots=True)
 class MovingAverage:
-    """An exponential moving average of parameters; buffers are taken as they are.
+    """An exponential moving average of parameters and of running statistics.
 
     Source: Tarvainen and Valpola, Mean teachers (2017), section 2; the decay of the first steps, (1 + t) / (10 + t),
     keeps the weights of the start from staying in the average.
@@ -35,10 +35,9 @@ class MovingAverage:
     def update(self, module: nn.Module, step: int) -> None:
         """Take in the weights after the optimizer's step number ``step`` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
-        learned = {name for name, _ in module.named_parameters()}
         with torch.no_grad():
             for name, tensor in _tensors(module).items():
-                if name in learned and tensor.is_floating_point():
+                if tensor.is_floating_point():
                     self.weights[name].lerp_(tensor, 1.0 - decay)
                 else:
                     self.weights[name].copy_(tensor)

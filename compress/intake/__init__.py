@@ -35,7 +35,7 @@ def take_in(path: Path, options: IntakeOptions) -> Intake:
     converted = _reader(recognise(path))(path, options)
     from compress.intake.simplify import simplify
 
-    simplify(converted.graph)
+    simplify(converted.graph, fold_batch_norm=options.fold_batch_norm)
     model = Model.from_ir(converted.graph)
     if not model.outputs:
         raise ModelError(f"{path.name} has no outputs", hint="Export a model that returns at least one tensor.")

@@ -1,6 +1,7 @@
 """One normal form for every graph, wherever it came from."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import onnx_ir as ir
 
@@ -10,12 +11,15 @@ _IR_VERSION = 10
 _NEWEST_OPSET_OF_IR_10 = 22
 
 
-def simplify(graph: ir.Model) -> None:
+_KEPT = "compress.kept"
+
+
+def simplify(graph: ir.Model, *, fold_batch_norm: bool = True) -> None:
     """Normalise a graph in place; its outputs stay the same within 1e-5.
 
     1. Initializers are no inputs; functions are inlined.
     2. Constants are folded (not through Q/DQ), dead nodes and initializers go.
-    3. BatchNormalization after Conv, ConvTranspose or Gemm goes into their weights.
+    3. BatchNormalization after Conv, ConvTranspose or Gemm goes into their weights, unless it is to be kept.
     4. Metadata, doc strings and stale shapes go.
     5. Every node and every value has a name of its own; the same input gives the same bytes, in every process.
 
@@ -28,7 +32,8 @@ def simplify(graph: ir.Model) -> None:
     common.RemoveInitializersFromInputsPass()(graph)
     interface = [value.name for value in (*graph.graph.inputs, *graph.graph.outputs)]
     _materialise(graph.graph)
-    optimizer.optimize_ir(graph, num_iterations=4)
+    with _keeping(graph.graph, set() if fold_batch_norm else {"BatchNormalization"}):
+        optimizer.optimize_ir(graph, num_iterations=4)
     common.RemoveUnusedNodesPass()(graph)
     common.ClearMetadataAndDocStringPass()(graph)
     # Where an output is an input, the pass that puts an Identity between them renames the input.
@@ -39,6 +44,19 @@ def simplify(graph: ir.Model) -> None:
     common.ShapeInferencePass(check_type=False, data_prop=True)(graph)
     common.TopologicalSortPass()(graph)
     _check(graph)
+
+
+@contextmanager
+def _keeping(graph: ir.Graph, operators: Collection[str]) -> Iterator[None]:
+    """Hide nodes from the rules that would rewrite them: in another domain, nobody knows what they are."""
+    hidden = [node for node in graph.all_nodes() if node.op_type in operators and node.domain == ""]
+    for node in hidden:
+        node.domain = _KEPT
+    try:
+        yield
+    finally:
+        for node in hidden:
+            node.domain = ""
 
 
 def _materialise(graph: ir.Graph) -> None:

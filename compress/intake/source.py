@@ -29,6 +29,8 @@ class IntakeOptions:
         trust_pickle: Whether pickled code of the file may run.
         search_path: Folder put on ``sys.path`` while the factory (or a trusted pickle's classes) is imported.
         opset: ONNX opset that PyTorch models are exported to.
+        fold_batch_norm: Whether BatchNormalization goes into the weights before it. A model that is still to be trained
+            keeps it, where the file has it (TorchScript's exporter always folds).
     """
 
     inputs: tuple[TensorSpec, ...] = ()
@@ -36,6 +38,7 @@ class IntakeOptions:
     trust_pickle: bool = False
     search_path: Path | None = None
     opset: int = 20
+    fold_batch_norm: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,3 +180,15 @@ def test_a_graph_that_came_out_invalid_is_our_own_bug() -> None:
     next(iter(graph.graph)).op_type = "Nonsense"
     with pytest.raises(ConditionError, match="not valid ONNX"):
         _check(graph)
+
+
+@pytest.mark.parametrize("op", ["Conv", "Gemm"])
+def test_a_model_that_is_still_to_be_trained_keeps_its_normalisation_and_folds_to_the_same_later(op: str) -> None:
+    weight = np.ones((3, 2, 1, 1) if op == "Conv" else (2, 3), np.float32)
+    model = normalized(op, weight, True, ("batch", 2, 4, 4) if op == "Conv" else ("batch", 2), 0)
+    kept = ir.from_proto(model)
+    simplify(kept, fold_batch_norm=False)
+    assert [node.op_type for node in kept.graph] == [op, "BatchNormalization"]
+    assert {node.domain for node in kept.graph} == {""}
+    simplify(kept)
+    assert Model.from_ir(kept).to_bytes() == Model.from_ir(simplified(model)).to_bytes()
