@@ -130,7 +130,7 @@ def training_step(module: nn.Module, run: Callable[[], Tensor]) -> Step:
     def step() -> float:
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        run().square().mean().backward()
+        torch.autograd.backward(run().square().mean())
         optimizer.step()
         return time.perf_counter() - start
 

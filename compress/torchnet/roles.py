@@ -1,7 +1,7 @@
 """Which initializers are trained: decided by what reads them, never by their type alone.
 
-Resize scales, clip bounds, attention masks, tables of sines and the running statistics of a BatchNormalization are float
-initializers too.
+Resize scales, clip bounds, attention masks, tables of sines and the running statistics of a BatchNormalization are
+float initializers too.
 """
 
 from collections.abc import Iterator
@@ -97,10 +97,13 @@ def _is_embedding(value: ir.Value, add: ir.Node) -> bool:
 
 
 def _touches_input(node: ir.Node, index: int) -> bool:
-    """Return whether an operand is an input of the graph, as it is or in another type or layout."""
+    """Return whether an operand is an input of the graph, as it is or after casts, layouts and constants."""
     value = node.inputs[index]
-    while value is not None and (producer := value.producer()) is not None and producer.op_type in _CARRIERS:
-        value = producer.inputs[0]
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type not in _CARRIERS and producer.op_type not in _ARITHMETIC:
+            return False
+        computed = [operand for operand in producer.inputs if operand is not None and not operand.is_initializer()]
+        value = computed[0] if computed else None
     return value is not None and value.is_graph_input()
 
 

@@ -25,20 +25,24 @@ TOLERANCES = {
 }
 
 
-def relative_error(actual: Tensor | np.ndarray[Any, Any], expected: Tensor | np.ndarray[Any, Any]) -> float:
+Values = Tensor | np.ndarray[Any, Any] | None
+
+
+def relative_error(actual: Values, expected: Values) -> float:
     """Return the largest difference over the largest magnitude expected."""
     one, other = _array(actual), _array(expected)
     assert one.shape == other.shape, (one.shape, other.shape)
     return float(np.abs(one - other).max() / max(np.abs(other).max(), 1e-30))
 
 
-def assert_near(actual: Tensor | np.ndarray[Any, Any], expected: Tensor | np.ndarray[Any, Any], what: str) -> None:
+def assert_near(actual: Values, expected: Values, what: str) -> None:
     """Check that a result is within the tolerance of its reference."""
     error = relative_error(actual, expected)
     assert error <= TOLERANCES[what], f"{error:.2e} from {what}, allowed are {TOLERANCES[what]:.0e}"
 
 
-def _array(values: Tensor | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _array(values: Values) -> np.ndarray[Any, Any]:
+    assert values is not None
     if isinstance(values, Tensor):
         values = values.detach().float().numpy()
     return values.astype(np.float64)
