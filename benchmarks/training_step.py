@@ -2,10 +2,10 @@
 
     python benchmarks/training_step.py [--threads 1] [--rounds 30] [--size 224] [--only mobilenetv2]
 
-The steps of both are interleaved: eager, graph, eager, graph … on the same batch. Printed are the medians in milliseconds
-and the ratio: the median of the rounds' own ratios, with a 95 % bootstrap interval. Both networks have random weights:
-MobileNetV2, once with its BatchNormalization in training mode on both sides and once folded into the convolutions as the
-intake does it, and an encoder of MiniLM's shape (6 layers, 384 wide, 12 heads, 128 tokens).
+The steps of both are interleaved: eager, graph, eager, graph … on the same batch. Printed are the medians in
+milliseconds and the ratio: the median of the rounds' own ratios, with a 95 % bootstrap interval. Both networks have
+random weights: MobileNetV2, once with its BatchNormalization in training mode on both sides and once folded into the
+convolutions as the intake does it, and an encoder of MiniLM's shape (6 layers, 384 wide, 12 heads, 128 tokens).
 """
 
 import argparse
@@ -44,6 +44,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads) for _ in range(layers))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return the mean embeddings [N, 384]."""
         x = self.norm(self.words(tokens) + self.places[:, : tokens.shape[1]])
         for layer in self.layers:
             x = layer(x)
@@ -63,6 +64,7 @@ class Layer(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the next embeddings [N, S, D]."""
         q, k, v = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )

@@ -110,13 +110,7 @@ def operators() -> dict[str, Factory]:
     """Return all operators by name (those of other domains as ``domain::Name``)."""
     found: dict[str, Factory] = {}
     for family in FAMILIES:
-        try:
-            module = importlib.import_module(f"{__name__}.{family}")
-        except ModuleNotFoundError as error:
-            if error.name != f"{__name__}.{family}":
-                raise
-            continue
-        found.update(module.OPERATORS)
+        found.update(importlib.import_module(f"{__name__}.{family}").OPERATORS)
     return found
 
 
