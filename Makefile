@@ -36,7 +36,7 @@ schema: $(VENV)/.dev ## write reports/schema/ from the report's classes
 
 reference: $(VENV)/.demo ## measure the reports in reports/reference/ anew (python examples/fetch.py mobilenetv2 photos first)
 	cd examples/fashion && ../../$(BIN)/compress run model.pt --target cpu --target jetson
-	cd examples/mobilenetv2 && ../../$(BIN)/compress run model.pth --target cpu --target rtx-ada || test $$? = 13
+	cd examples/mobilenetv2 && ../../$(BIN)/compress run model.pth --target cpu --target rtx-ada --recipe int8 || test $$? = 13
 	for name in fashion mobilenetv2; do mkdir -p reports/reference/$$name && \
 	  cp examples/$$name/model.compressed/report.json examples/$$name/model.compressed/report.md reports/reference/$$name/; done
 

@@ -163,8 +163,13 @@ def with_verdict(measurements: Measurements, verdict: VerdictRecord) -> TargetRe
     return TargetRecord(**{name: getattr(measurements, name) for name in Measurements.model_fields}, verdict=verdict)
 
 
-def with_attempts(kept: TargetRecord, tried: Sequence[TargetRecord]) -> TargetRecord:
-    """Return the record that is kept, with a line about each attempt where there were several."""
+def with_attempts(kept: TargetRecord, tried: Sequence[TargetRecord], problem: str | None) -> TargetRecord:
+    """Return the record that is kept, with a line about each attempt where there were several, and what went wrong."""
+    best = kept
+    if problem is not None and kept.engine is not None:
+        kept = kept.model_copy(
+            update={"engine": kept.engine.model_copy(update={"notes": (*kept.engine.notes, problem)})}
+        )
     if len(tried) == 1:
         return kept
     lines = tuple(
@@ -173,7 +178,7 @@ def with_attempts(kept: TargetRecord, tried: Sequence[TargetRecord]) -> TargetRe
             status=record.verdict.status,
             drop=record.accuracy.drop if record.accuracy else None,
             sqnr_db=record.fidelity.sqnr_db if record.fidelity else None,
-            kept=record is kept,
+            kept=record is best,
         )
         for record in tried
     )

@@ -31,6 +31,7 @@ class RunOptions:
         threads: Threads of the engines while latency is measured.
         batch: Samples a call while latency is measured.
         latency_seconds: How long latency is measured at most, for each target.
+        time_budget_seconds: How long each training step may take at most; the recipe's own limit where None.
         command: What the user typed, for the report.
     """
 
@@ -49,6 +50,7 @@ class RunOptions:
     seed: int = 0
     resume: bool = False
     latency_seconds: float = 8.0
+    time_budget_seconds: float | None = None
     command: str | None = None
 
 
@@ -128,7 +130,7 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         options=_in_working_folder(options),
         project=project,
         targets=targets,
-        recipe=load_recipe(options.recipe),
+        recipe=load_recipe(options.recipe).within(options.time_budget_seconds),
         metric=load_metric(options.metric or project.data.metric, project.folder),
         policy=override_policy(project.gate, options.gate),
         out=options.out or default_out(model),

@@ -15,12 +15,13 @@ from compress.assembly import (
 )
 from compress.data.gather import RunData, gather_samples, load_if_named
 from compress.engines import build_engines, measure_engines
-from compress.errors import TargetError
+from compress.errors import CompressError, TargetError
 from compress.gate import best_record, judge, misses_budget, worst
 from compress.intake import Intake, take_in
 from compress.machine import core_count
 from compress.model import Model
 from compress.options import Plan, RunOptions, resolve
+from compress.recipe import PlannedStep
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
 from compress.report.record import Report, TargetRecord
@@ -66,20 +67,33 @@ def _run_target(
         target, data.calibration, core_count(), plan.options.seed, work.store, progress, original=source.model
     )
     tried: list[TargetRecord] = []
+    problem = None
     for number, steps in enumerate(plan.recipe.attempts):
-        model = source.model
-        for step in steps:
-            progress(f"{target.name}: {step.name}", 0, 1)
-            model = run_step(step.name, step.function, step.settings, model, context)
-            log.info("%s: %s", step.name, dict(model.history[-1].metrics))
-            progress(f"{target.name}: {step.name}", 1, 1)
+        try:
+            model = _run_steps(steps, source.model, context)
+        except CompressError as error:
+            if not tried:
+                raise
+            log.warning("%s: attempt %d: %s (%s)", target.name, number + 1, error.message, error.hint)
+            problem = f"Attempt {number + 1} of recipe {plan.recipe.name} came to nothing: {error.message}."
+            break
         folder = work.scratch / f"{target.name}-{number}"
         tried.append(_build_and_measure(target, source.model, model, data, plan, folder=folder, progress=progress))
         if tried[-1].engine is not None and tried[-1] is best_record(tried):
             replace_folder(folder, work.staging / "engine" / target.name)
         if not misses_budget(tried[-1], plan.policy):
             break
-    return with_attempts(best_record(tried), tried)
+    return with_attempts(best_record(tried), tried, problem)
+
+
+def _run_steps(steps: tuple[PlannedStep, ...], model: Model, context: StepContext) -> Model:
+    for step in steps:
+        task = f"{context.target.name}: {step.name}"
+        context.progress(task, 0, 1)
+        model = run_step(step.name, step.function, step.settings, model, context)
+        log.info("%s: %s", step.name, dict(model.history[-1].metrics))
+        context.progress(task, 1, 1)
+    return model
 
 
 def _build_and_measure(

@@ -3,7 +3,7 @@
 import importlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -22,14 +22,16 @@ STEPS: dict[str, tuple[str, str, str]] = {
 """Module, function and settings class of each step; imported only when a recipe uses it."""
 
 RECIPES: dict[str, str] = {
+    "auto": 'attempts = [["quantize"], ["quantize", "qat"]]\n[qat]\nsteps = 200',
     "int8": 'steps = ["quantize"]',
     "int8-qat": 'steps = ["quantize", "qat"]',
     "float": "steps = []",
 }
 """The recipes that have a name, in the same form as a recipe file."""
 
-DEFAULT = "int8"
+DEFAULT = "auto"
 _ORDER_KEYS = ("steps", "attempts")
+_TIME_BUDGET = "time_budget_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,18 @@ class Recipe:
         order: dict[str, JsonValue] = {"steps": names[0]} if len(names) == 1 else {"attempts": names}
         settings = {step.name: step.settings for attempt in self.attempts for step in attempt}
         return {**order, **{name: each.model_dump(mode="json") for name, each in settings.items()}}
+
+    def within(self, seconds: float | None) -> "Recipe":
+        """Return the recipe with a time budget for each step that can have one and has none; as it is for None."""
+        if seconds is None:
+            return self
+        return replace(self, attempts=tuple(tuple(_within(step, seconds) for step in steps) for steps in self.attempts))
+
+
+def _within(step: PlannedStep, seconds: float) -> PlannedStep:
+    if getattr(step.settings, _TIME_BUDGET, None) != 0:
+        return step
+    return replace(step, settings=step.settings.model_copy(update={_TIME_BUDGET: seconds}))
 
 
 def load_recipe(name: str) -> Recipe:

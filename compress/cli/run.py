@@ -28,7 +28,13 @@ def add_parser(commands: "Subparsers") -> None:
     )
     parser.add_argument("model", type=Path, help="a torch.export archive, state dict, safetensors, TorchScript or ONNX")
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="a target; may be repeated")
-    parser.add_argument("--recipe", default="int8", metavar="NAME|FILE", help="int8 (default), float, or a TOML file")
+    parser.add_argument(
+        "--recipe",
+        default="auto",
+        metavar="NAME|FILE",
+        help="auto (default: INT8, and training only where that misses the budget), int8, int8-qat, float, or a file",
+    )
+    parser.add_argument("--time-budget", metavar="TIME", help="10m: how long each training may take at most")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: <model>.compressed)")
     parser.add_argument("--resume", action="store_true", help="take up the finished steps of a run that was killed")
     parser.add_argument("--seed", type=int, default=0)
@@ -77,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
     from compress.options import RunOptions, default_out
     from compress.pipeline import run as run_line
     from compress.project import parse_input
+    from compress.quantities import parse_duration
     from compress.report.terminal import print_report
 
     keys = ("max_drop", "max_latency", "max_size", "min_speedup", "require")
@@ -96,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         resume=options.resume,
         latency_seconds=options.latency_seconds,
+        time_budget_seconds=parse_duration(options.time_budget) if options.time_budget else None,
         command=_command(options),
     )
     with show_progress(enabled=not (options.quiet or options.json)) as (console, progress):

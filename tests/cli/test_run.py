@@ -9,7 +9,7 @@ import pytest
 from small_project import Compress, nearest_mean_classifier
 
 from compress.cli.run import _command, add_parser
-from compress.errors import TargetError
+from compress.errors import ModelError, TargetError
 from compress.report.schema import schema_path
 from compress.store import hash_file
 
@@ -107,7 +107,7 @@ def test_a_limit_that_is_broken_has_its_own_exit_code(
 
 
 def test_a_model_that_loses_accuracy_fails_with_10_and_keeps_its_engine(compress: Compress, project: Path) -> None:
-    done = compress("run", "lossy.onnx", "--target", REFERENCE, "--max-drop", "0", *FAST)
+    done = compress("run", "lossy.onnx", "--target", REFERENCE, "--max-drop", "0", "--recipe", "int8", *FAST)
     assert done.code == 10, done.out
     assert "beyond the budget" in done.out
     assert (project / "lossy.compressed" / "engine" / "board" / "model.onnx").exists()
@@ -184,6 +184,27 @@ def test_the_best_attempt_is_kept_though_none_is_within_the_budget(compress: Com
     assert [attempt["kept"] for attempt in target["attempts"]] == [True, False]
     assert target["verdict"]["exit_code"] == 10
     assert (project / "lossy.compressed" / "engine" / "board" / "model.onnx").exists()
+
+
+def test_an_attempt_that_fails_leaves_the_one_before_and_says_so(
+    compress: Compress, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ModelError("2 operators of this model cannot be run in PyTorch: Foo, Bar", hint="leave it out")
+
+    monkeypatch.setattr("compress.quantize.qat.step.train_quantized", refuse)
+    done = compress("run", "lossy.onnx", "--target", REFERENCE, "--max-drop", "1", *FAST)
+    assert done.code == 10
+    assert "Attempt 2 of recipe auto came to nothing" in done.out.replace("\n", " ")
+    assert (project / "lossy.compressed" / "engine" / "board" / "model.onnx").exists()
+
+
+def test_a_time_budget_reaches_the_steps_that_train(compress: Compress, project: Path) -> None:
+    compress("run", "model.onnx", "--target", NULL, "--time-budget", "90s", "--max-drop", "100", *FAST)
+    lock = tomllib.loads((project / "model.compressed" / "recipe.lock.toml").read_text())
+    assert lock["recipe"]["name"] == "auto"
+    assert lock["recipe"]["attempts"] == [["quantize"], ["quantize", "qat"]]
+    assert lock["recipe"]["qat"]["time_budget_seconds"] == 90
 
 
 def test_the_float_recipe_compiles_the_model_as_it_is(compress: Compress, project: Path) -> None:
