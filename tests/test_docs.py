@@ -68,7 +68,7 @@ def test_tables_of_settings_in_the_guide_load(tmp_path: Path) -> None:
     texts = blocks(ROOT / "docs" / "guide.md", "toml")
     kinds = set()
     for text, table in zip(texts, tables, strict=True):
-        if "steps" in table:
+        if "steps" in table or "attempts" in table:
             (tmp_path / "recipe.toml").write_text(text)
             load_recipe(str(tmp_path / "recipe.toml"))
             kinds.add("recipe")
