@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import distill_nets
@@ -75,3 +76,26 @@ def test_a_group_is_joined_and_left(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with joined_processes() as processes:
         assert processes == Processes(0, 1)
     assert not torch.distributed.is_initialized()
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """Start a group of this process alone."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/alone", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+def test_sums_over_processes_are_divided_by_their_number() -> None:
+    # The group has one member, so the sum over "two" processes is what this one has.
+    pretended = Processes(0, 2)
+    first, second = torch.nn.Parameter(torch.zeros(2, 3)), torch.nn.Parameter(torch.zeros(4))
+    first.grad = torch.full((2, 3), 6.0)
+    pretended.average_gradients([first, second])
+    assert torch.equal(first.grad, torch.full((2, 3), 3.0))
+    assert torch.equal(second.grad, torch.zeros(4))  # type: ignore[arg-type]
+    assert pretended.total(torch.tensor(5.0)) == 5
+    assert pretended.as_first(1.5, torch.device("cpu")) == 1.5
+    assert Processes(0, 2).gather({"a": 1})[0] == {"a": 1}
+    pretended.wait()
