@@ -38,7 +38,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(options: argparse.Namespace) -> "DistillSettings":
-    """Return the settings of the file, with those of the flags on top.
+    """Return the settings of the file (or of its table ``[distill]``, a recipe's), with those of the flags on top.
 
     Raises:
         ConfigError: An unknown key or a wrong value.
@@ -54,6 +54,8 @@ def read_settings(options: argparse.Namespace) -> "DistillSettings":
     if options.threads is not None and options.threads < 1:
         raise UsageError(f"--threads {options.threads} is not a positive number", hint="use --threads 1")
     table = read_toml(options.settings) if options.settings else {}
+    inner = table.get("distill")
+    table = inner if isinstance(inner, dict) else table
     names = ("steps", "epochs", "batch", "learning_rate", "loss", "temperature", "features", "device")
     flags = {name: getattr(options, name) for name in (*names, "attention_weight", "task_weight")}
     if options.time_budget is not None:

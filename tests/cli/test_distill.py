@@ -125,7 +125,7 @@ def test_a_training_that_helps_nothing_says_so_in_its_exit_code(
 def test_a_training_that_diverges_leaves_its_last_good_weights(
     compress: Compress, pair: Callable[..., tuple[str, str]]
 ) -> None:
-    Path("s.toml").write_text("clip_norm = 0\nevaluate_every = 1\nwarmup_share = 0.9\nweight_decay = 0\n")
+    Path("s.toml").write_text("[distill]\nclip_norm = 0\nevaluate_every = 1\nwarmup_share = 0.9\nweight_decay = 0\n")
     rate = ("--learning-rate", "1e37", "--steps", "1000")
     found = compress("distill", *pair(students(4)), *TRAINED, "--settings", "s.toml", *rate)
     assert found.code == 2
