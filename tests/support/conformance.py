@@ -1,7 +1,7 @@
 """The node tests that the ``onnx`` package ships, as far as they concern what torchnet promises."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,6 +19,9 @@ from compress.model import Model
 from compress.torchnet.constants import to_tensor
 from compress.torchnet.graph_net import GraphNet
 from compress.torchnet.operators import operator_key, operators
+
+Runs = Callable[[onnx.ModelProto, Sequence[Any]], Sequence[Any]]
+"""Takes a model and tensors in the order of its inputs; returns tensors in the order of its outputs."""
 
 NEWEST = 23
 """The newest opset that torchnet promises."""
@@ -38,9 +41,14 @@ ULPS: dict[str, float] = {"float16": 2**-9}
 """Least relative tolerance by type: two units in the last place, which ``onnx`` itself grants bfloat16 only."""
 
 
-@cache
 def selected_cases() -> dict[str, TestCase]:
-    """Return the cases by name that use implemented operators, promised types and an opset up to the newest.
+    """Return the cases by name that use nothing but implemented operators."""
+    return cases_of(frozenset(implemented_operators()))
+
+
+@cache
+def cases_of(known: frozenset[str]) -> dict[str, TestCase]:
+    """Return the cases by name that use nothing but known operators, promised types and promised opsets.
 
     A case of a later opset is taken too where it is valid in the newest one: many operators have got nothing but more
     element types since, and ``onnx`` states each case in the latest version of its operator only.
@@ -51,7 +59,6 @@ def selected_cases() -> dict[str, TestCase]:
         np.random.seed(0)  # noqa: NPY002
         cases = load_model_tests(kind="node")
         np.random.set_state(state)  # noqa: NPY002
-    known = implemented_operators()
     chosen: dict[str, TestCase] = {}
     for case in cases:
         assert case.model is not None
@@ -66,15 +73,16 @@ def selected_cases() -> dict[str, TestCase]:
 
 def implemented_operators() -> set[str]:
     """Return the names of ONNX's own operators up to the newest opset that torchnet runs; Constant needs no kernel."""
-    known = {schema.name for schema in defs.get_all_schemas_with_history() if _is_promised(schema)}
-    return {name for name in operators() if name in known} | {"Constant"}
+    return {name for name in operators() if name in promised_operators()} | {"Constant"}
 
 
-def _is_promised(schema: defs.OpSchema) -> bool:
-    return schema.domain == "" and schema.since_version <= NEWEST
+def promised_operators() -> frozenset[str]:
+    """Return the names of ONNX's own operators up to the newest opset."""
+    schemas = defs.get_all_schemas_with_history()
+    return frozenset(each.name for each in schemas if each.domain == "" and each.since_version <= NEWEST)
 
 
-def run_case(case: TestCase) -> None:
+def run_case(case: TestCase, run: Runs | None = None) -> None:
     """Run a case and compare its outputs with the expected ones, in the tolerance that ``onnx`` states.
 
     Raises:
@@ -82,20 +90,23 @@ def run_case(case: TestCase) -> None:
     """
     assert case.model is not None
     assert case.data_sets is not None
-    net = GraphNet(Model.from_ir(ir.from_proto(case.model)))
     for inputs, expected in case.data_sets:
-        feed = {name: _to_torch(value) for name, value in zip(net.inputs, inputs, strict=True)}
         torch.manual_seed(0)
         with torch.no_grad():
-            outputs = net(feed)
-        wanted = [_to_array(value) for value in expected]
-        got = [_to_numpy(outputs[name]) for name in net.outputs]
+            outputs = (run or _run_graph_net)(case.model, [_to_torch(value) for value in inputs])
+        wanted, got = [_to_array(value) for value in expected], [_to_numpy(value) for value in outputs]
         tolerance = max([case.rtol, *(ULPS[value.dtype.name] for value in wanted if _is_narrow(value))])
         for one_wanted, one_got in zip(wanted, got, strict=True):
             if isinstance(one_wanted, Sequence):
                 Runner.assert_similar_outputs(one_wanted, one_got, tolerance, case.atol)
             else:
                 Runner.assert_similar_outputs([one_wanted], [one_got], tolerance, case.atol)
+
+
+def _run_graph_net(model: onnx.ModelProto, inputs: Sequence[Any]) -> list[Any]:
+    net = GraphNet(Model.from_ir(ir.from_proto(model)))
+    outputs = net(dict(zip(net.inputs, inputs, strict=True)))
+    return [outputs[name] for name in net.outputs]
 
 
 def case_operators(case: TestCase) -> set[str]:
