@@ -76,6 +76,7 @@ def implemented_operators() -> set[str]:
     return {name for name in operators() if name in promised_operators()} | {"Constant"}
 
 
+@cache
 def promised_operators() -> frozenset[str]:
     """Return the names of ONNX's own operators up to the newest opset."""
     schemas = defs.get_all_schemas_with_history()
