@@ -34,7 +34,7 @@ EXTRAS = {
     "rtx": ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"),
     "tensorrt": ("tensorrt",),
     "openvino": ("onnxruntime-ep-openvino",),
-    "hf": ("optimum", "transformers"),
+    "hf": ("optimum", "tokenizers", "transformers"),
     "inc": ("neural-compressor",),
 }
 _PURPOSES = {
