@@ -20,7 +20,9 @@ from compress.targets import Target
 def context(model: Model, folder: Path, **changes: object) -> StepContext:
     target = Target(name="t", description="a target", runtime="null", precisions=("float32", "int8"))
     samples = gather_samples(None, None, model.inputs, seed=0).calibration
-    fields = {"target": target, "calibration": samples, "threads": 1, "seed": 0, "store": Store(folder), "original": model}
+    fields = {
+        "target": target, "calibration": samples, "threads": 1, "seed": 0, "store": Store(folder), "original": model,
+    }  # fmt: skip
     return StepContext(**{**fields, "progress": lambda *_: None, **changes})  # type: ignore[arg-type]
 
 
