@@ -1,6 +1,6 @@
 """The module: an ONNX graph that PyTorch runs and trains."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from compress.errors import DataError, suggest
 from compress.model import Model
 from compress.torchnet.constants import constant_of, named_constants, to_constant, to_tensor
-from compress.torchnet.operators import OperatorError
+from compress.torchnet.operators import Kernel, OperatorError
 from compress.torchnet.pairs import fuse_pairs
+from compress.torchnet.placement import Schedule, remember, schedule
 from compress.torchnet.program import ABSENT, NEVER_FOLDED, Call, Program, compile_graph, run_calls
 from compress.torchnet.roles import trainable_initializers
 from compress.torchnet.sharing import running_statistics, untie
@@ -31,13 +32,21 @@ class GraphNet(nn.Module):
         statistic_names: For each buffer of running statistics, the name of the initializer.
     """
 
-    def __init__(self, model: Model, *, trainable: Iterable[str] | None = None, observe: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        trainable: Iterable[str] | None = None,
+        observe: Iterable[str] = (),
+        kernels: Mapping[str, Kernel] | None = None,
+    ) -> None:
         """Make the module.
 
         Args:
             model: Its graph is read, never changed.
             trainable: Names of initializers; those that have the role of weights where None.
             observe: Names of intermediate values that :meth:`forward` returns too.
+            kernels: What nodes of some names compute, instead of what their operator does.
 
         Raises:
             OperatorError: The graph has operators or attributes that cannot be run here, or a name is not in it.
@@ -53,6 +62,7 @@ class GraphNet(nn.Module):
         self._constant_slots: dict[str, int] = {}
         self._parameter_slots: dict[str, int] = {}
         self._plain_constants: dict[int, Any] = {}
+        self._plans: dict[tuple[Any, ...], dict[int, Any]] = {}
         self._calls: tuple[Call, ...] = ()
         self._program: Program = compile_graph(copy.graph, copy.opset_imports, self.outputs)
         _check_known("value", self.outputs, self._program.slots)
@@ -62,7 +72,8 @@ class GraphNet(nn.Module):
         _check_known("initializer", trained, constants)
         tensors = {name: to_tensor(constant_of(value)) for name, value in constants.items()}
         self._register(tensors, set(trained), running_statistics(copy.graph))
-        self._calls = self._fold()
+        self._calls = _exchange_kernels(self._fold(), kernels or {})
+        self._schedule = self._arrange()
         self.eval()
 
     def forward(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -78,8 +89,24 @@ class GraphNet(nn.Module):
             if name not in feed:
                 raise DataError(f"input `{name}` is missing", hint=f"Given are: {', '.join(feed) or 'none'}.")
             values[self._program.slots[name]] = feed[name]
-        run_calls(self._calls, values)
+        self._run(values, tuple(_kind(feed[name]) for name in self.inputs))
         return {name: values[slot] for name, slot in zip(self.outputs, self._output_slots, strict=True)}
+
+    def _run(self, values: list[Any], kinds: tuple[Any, ...]) -> None:
+        """Execute the calls; those that depend on nothing but the shapes of the inputs only once for each."""
+        key = (*kinds, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"))
+        plan = self._plans.get(key)
+        if plan is not None:
+            for slot, value in plan.items():
+                values[slot] = value
+            run_calls(self._schedule.planned, values)
+            return
+        run_calls(self._schedule.calls, values)
+        # A tensor that is made in inference mode can never be trained with.
+        if self._schedule.shapes and not torch.is_inference_mode_enabled():
+            while len(self._plans) >= _PLANS:
+                del self._plans[next(iter(self._plans))]
+            self._plans[key] = {slot: remember(values[slot]) for slot in self._schedule.shapes}
 
     def train(self, mode: bool = True) -> Self:
         """Switch the module and those kernels that compute something else in training."""
@@ -87,6 +114,10 @@ class GraphNet(nn.Module):
             if hasattr(call.kernel, "training"):
                 call.kernel.training = mode
         return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._plans.clear()
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def write_back(self, model: Model) -> Model:
         """Return a copy of a model with the values of this module in its initializers, by name, in their own types.
@@ -172,6 +203,38 @@ class GraphNet(nn.Module):
         for slot in sorted(known & needed - {ABSENT, *self._constant_slots.values()}):
             self._keep(slot, values[slot])
         return tuple(remaining)
+
+    def _arrange(self) -> Schedule:
+        """Return when each call is needed, and take the constants that Python reads out of the buffers."""
+        statistics = {self._constant_slots[key] for key in self.statistic_names}
+        sizes = {
+            slot: tensor.numel()
+            for key, slot in self._constant_slots.items()
+            if slot not in statistics and (tensor := self._buffers[key]) is not None
+        }
+        given = {*self._parameter_slots.values(), *(self._program.slots[name] for name in self.inputs), *statistics}
+        arranged = schedule(self._calls, sizes, given, self._output_slots)
+        for key, slot in tuple(self._constant_slots.items()):
+            if slot in arranged.hosted:
+                tensor = self._buffers[key]
+                assert tensor is not None  # noqa: S101 - registered with a value
+                del self._buffers[key], self._constant_slots[key]
+                self._plain_constants[slot] = remember(tensor)
+        return arranged
+
+
+_PLANS = 16
+"""Shapes of the inputs for which the shapes in between are remembered; the oldest is forgotten first."""
+
+
+def _kind(given: Any) -> tuple[tuple[int, ...], str] | None:
+    """Return shape and type as what `torch.compile` can look up."""
+    return (tuple(given.shape), str(given.dtype)) if isinstance(given, Tensor) else None
+
+
+def _exchange_kernels(calls: tuple[Call, ...], kernels: Mapping[str, Kernel]) -> tuple[Call, ...]:
+    _check_known("node", kernels, {call.name for call in calls})
+    return tuple(replace(call, kernel=kernels.get(call.name, call.kernel)) for call in calls)
 
 
 def _check_known(kind: str, names: Iterable[str], known: Collection[str]) -> None:

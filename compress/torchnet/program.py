@@ -1,7 +1,7 @@
 """An ONNX graph as a list of kernel calls on numbered slots."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from compress.torchnet.attributes import Attributes
 from compress.torchnet.constants import named_constants
+from compress.torchnet.host_reads import together
 from compress.torchnet.operators import Kernel, Node, OperatorError, operator_key, operators
 from compress.torchnet.operators.reading import DTYPES
 from compress.torchnet.scopes import bodies, captures, is_constant, reads
@@ -189,7 +190,10 @@ def _compile_body(body: ir.Graph, opsets: Mapping[str, int], outer: Sequence[ir.
     given = tuple(dict.fromkeys((*body.inputs, *outer)))
     slots = _number(given, body)
     outputs = tuple(slots[value] for value in body.outputs)
-    calls = _compile_nodes(body, opsets, slots, set(outputs))
+    calls = tuple(
+        replace(call, kernel=together(call.op_type, call.kernel))
+        for call in _compile_nodes(body, opsets, slots, set(outputs))
+    )
     return _Body(calls, len(given), len(slots) + 1, outputs, tuple(_nothing(value) for value in body.outputs))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from compress.torchnet.constants import to_tensor
 from compress.torchnet.operators import Factory, Kernel, Node
 from compress.torchnet.operators.elementwise import plain
-from compress.torchnet.operators.reading import integers, torch_dtype
+from compress.torchnet.operators.reading import integers, number, torch_dtype
 
 
 def _constant_of_shape(node: Node) -> Kernel:
@@ -18,7 +18,7 @@ def _constant_of_shape(node: Node) -> Kernel:
 
 
 def _range(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-    return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype, device=start.device)
+    return torch.arange(number(start), number(limit), number(delta), dtype=start.dtype, device=start.device)
 
 
 def _eye_like(node: Node) -> Kernel:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from compress.torchnet.operators import Factory, Kernel, Node
-from compress.torchnet.operators.reading import torch_dtype
+from compress.torchnet.operators.reading import number, torch_dtype
 
 
 def plain(function: Kernel) -> Factory:
@@ -26,7 +26,7 @@ def _divide(dividend: Tensor, divisor: Tensor) -> Tensor:
 def _power(base: Tensor, exponent: Tensor) -> Tensor:
     # A power known as a number is a product where it is 2 or 3, ten times faster than the general function.
     if exponent.numel() == 1 and exponent.dim() <= base.dim() and not exponent.requires_grad:
-        return torch.pow(base, exponent.item()).to(base.dtype)
+        return torch.pow(base, number(exponent)).to(base.dtype)
     return torch.pow(base, exponent).to(base.dtype)
 
 
@@ -56,8 +56,8 @@ def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> 
     trained = (low is not None and low.requires_grad) or (high is not None and high.requires_grad)
     if x.is_floating_point() and not trained:
         # Five times faster in training than a clamp; the bounds are numbers in every export.
-        least = -torch.inf if low is None else float(low)
-        most = torch.inf if high is None else float(high)
+        least = -torch.inf if low is None else number(low)
+        most = torch.inf if high is None else number(high)
         if least <= most:
             return functional.hardtanh(x, least, most)
     return torch.clamp(x, low, high)

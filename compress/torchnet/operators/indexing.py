@@ -38,7 +38,7 @@ def _gather(node: Node) -> Kernel:
 
     def gather(x: Tensor, indices: Tensor) -> Tensor:
         if indices.dim() == 0 and on_host(indices):
-            return x.select(axis, int(indices))
+            return x.select(axis, integers(indices)[0])
         dim = axis_of(axis, x.dim())
         positions = wrapped(indices, x.shape[dim]).to(x.device)
         if dim == 0 and x.dim() == 2 and x.is_floating_point():

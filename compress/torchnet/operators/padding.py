@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from compress.torchnet.operators import Factory, Kernel, Node, OperatorError
-from compress.torchnet.operators.reading import axis_of, integers, optional_integers
+from compress.torchnet.operators.reading import axis_of, integers, number, optional_integers
 
 _MODES = ("constant", "reflect", "edge", "wrap")
 
@@ -22,7 +22,7 @@ def _pad(node: Node) -> Kernel:
         dims = list(range(x.dim())) if axes is None else [axis_of(axis, x.dim()) for axis in integers(axes)]
         ends = {dim: (amounts[i], amounts[i + len(dims)]) for i, dim in enumerate(dims)}
         if mode == "constant":
-            fill = value.item() if value is not None and value.numel() else fixed_value
+            fill = number(value) if value is not None and value.numel() else fixed_value
             return _pad_constant(x, ends, fill)
         for dim, (before, after) in ends.items():
             if before or after:

@@ -1,5 +1,8 @@
 """What a kernel reads on the host: shapes and axes as Python numbers, and the types of ONNX as those of PyTorch."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import onnx_ir as ir
 import torch
 from torch import Tensor
@@ -40,8 +43,24 @@ def torch_dtype(node: Node, number: int) -> torch.dtype:
 
 def integers(tensor: Tensor) -> list[int]:
     """Return the values of an integer tensor of any shape, flattened."""
-    values: list[int] = tensor.reshape(-1).tolist()
-    return values
+    return list(_values(tensor))
+
+
+def numbers(tensor: Tensor) -> list[float]:
+    """Return the values of a tensor of any shape, flattened."""
+    return list(_values(tensor))
+
+
+def number(tensor: Tensor) -> float:
+    """Return the value of a tensor of one element."""
+    value: float = _values(tensor)[0]
+    return value
+
+
+def _values(tensor: Tensor) -> Sequence[Any]:
+    """Return the values of a tensor; those that ``placement.remember`` has put beside it, without reading it again."""
+    known: Sequence[Any] | None = getattr(tensor, "host", None)
+    return tensor.reshape(-1).tolist() if known is None else known
 
 
 def optional_integers(tensor: Tensor | None) -> list[int] | None:

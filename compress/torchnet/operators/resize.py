@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from compress.torchnet.operators import Factory, Kernel, Node, OperatorError
 from compress.torchnet.operators.interpolation import COORDINATES, Interpolation, nearest_positions, weights
-from compress.torchnet.operators.reading import axis_of, integers
+from compress.torchnet.operators.reading import axis_of, integers, numbers
 
 # The first of each is ONNX's default.
 _KNOWN_MODES = ("nearest", "linear", "cubic")
@@ -56,7 +56,7 @@ def _resize(node: Node) -> Kernel:
         if sizes is not None and sizes.numel():
             ratios, results = _fit(policy, [x.shape[dim] for dim in dims], integers(sizes))
         else:
-            ratios = [] if scales is None else [float(scale) for scale in scales.tolist()]
+            ratios = [] if scales is None else numbers(scales)
             results = [int(x.shape[dim] * ratio) for dim, ratio in zip(dims, ratios, strict=True)]
         extents = [
             Extent(dim, x.shape[dim], result, ratio, region)
@@ -80,7 +80,7 @@ def _word(node: Node, attribute: str, known: Sequence[str]) -> str:
 def _regions(roi: Tensor | None, count: int) -> list[tuple[float, float]]:
     if roi is None or not roi.numel():
         return [(0.0, 1.0)] * count
-    ends = roi.tolist()
+    ends = numbers(roi)
     return list(zip(ends[:count], ends[count:], strict=True))
 
 
@@ -149,7 +149,7 @@ def _upsample(node: Node) -> Kernel:
     fixed = node.attributes.numbers("scales")
 
     def upsample(x: Tensor, scales: Tensor | None = None) -> Tensor:
-        ratios = (fixed or ()) if scales is None else scales.tolist()
+        ratios = (fixed or ()) if scales is None else numbers(scales)
         sizes = zip(x.shape, ratios, strict=True)
         extents = [Extent(axis, size, int(size * r), r, (0.0, 1.0)) for axis, (size, r) in enumerate(sizes) if r != 1]
         return resize_axes(x, extents, how)
