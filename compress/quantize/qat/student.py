@@ -1,7 +1,7 @@
 """The student: a quantized graph that PyTorch trains, and the way back into the graph."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -33,6 +33,47 @@ class LearnedParts:
     weight_scales: tuple[nn.Parameter, ...]
 
 
+class _Quantizers:
+    """The quantizers of all sites, by the names of their scales."""
+
+    def __init__(self, quantized: Model, sites: QuantizedSites, *, power_of_two: bool) -> None:
+        initializers = quantized.graph.graph.initializers
+
+        def array(name: str) -> NDArray[np.generic]:
+            constant = initializers[name].const_value
+            assert constant is not None  # noqa: S101 - scales are stored
+            return constant.numpy()
+
+        self._sites = sites
+        self.activations = {
+            site.scale: ActivationQuantizer(
+                site, float(array(site.scale)), int(array(site.zero_point)), power_of_two=power_of_two
+            )
+            for site in sites.activations
+        }
+        self.weights = {
+            site.scale: WeightQuantizer(
+                site, torch.from_numpy(array(site.scale).astype(np.float32)), power_of_two=power_of_two
+            )
+            for site in sites.weights
+        }
+        self.biases = {
+            site.scale: BiasQuantizer(self.activations[site.input_scale], self.weights[site.weight_scale])
+            for site in sites.biases
+        }
+
+    def kernels(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Return what the nodes that stand for Q/DQ call."""
+        kernels: dict[str, Callable[[Tensor], Tensor]] = {}
+        for activation in self._sites.activations:
+            kernels.update(dict.fromkeys(activation.nodes, self.activations[activation.scale]))
+        for weight in self._sites.weights:
+            kernels[weight.node] = self.weights[weight.scale]
+        for bias in self._sites.biases:
+            kernels[bias.node] = self.biases[bias.scale]
+        return kernels
+
+
 class QuantizedNet(GraphNet):
     """Computes what the quantized graph computes; weights and scales are float parameters."""
 
@@ -51,52 +92,30 @@ class QuantizedNet(GraphNet):
         sites = find_sites(quantized, original, dialect)
         latents = [*(site.latent for site in sites.weights), *(site.latent for site in sites.biases)]
         trained = dict.fromkeys((*trainable_initializers(sites.model.graph.graph), *latents))
-        super().__init__(sites.model, trainable=trained)
+        quantizers = _Quantizers(quantized, sites, power_of_two=power_of_two)
+        super().__init__(sites.model, trainable=trained, kernels=quantizers.kernels())
         self.sites: QuantizedSites = sites
-        values = {name: value.const_value for name, value in quantized.graph.graph.initializers.items()}
-
-        def array(name: str) -> NDArray[np.generic]:
-            constant = values[name]
-            assert constant is not None  # noqa: S101 - scales are stored
-            return constant.numpy()
-
-        self._activations = {
-            site.scale: ActivationQuantizer(
-                site, float(array(site.scale)), int(array(site.zero_point)), power_of_two=power_of_two
-            )
-            for site in sites.activations
-        }
-        self._weights = {
-            site.scale: WeightQuantizer(
-                site, torch.from_numpy(array(site.scale).astype(np.float32)), power_of_two=power_of_two
-            )
-            for site in sites.weights
-        }
-        self._biases = {
-            site.scale: BiasQuantizer(self._activations[site.input_scale], self._weights[site.weight_scale])
-            for site in sites.biases
-        }
-        self.quantizers = nn.ModuleList([*self._activations.values(), *self._weights.values()])
+        self._parts = quantizers
+        self.quantizers = nn.ModuleList([*quantizers.activations.values(), *quantizers.weights.values()])
         keys = {name: key for key, name in self.initializer_names.items()}
         self._latents = {name: keys[name] for name in latents}
         for key in self._latents.values():
             del self.initializer_names[key]
-        self._replace_kernels()
         self.project()
 
     def parts(self) -> LearnedParts:
         """Return the parameters by what they are."""
-        activations = tuple(p for module in self._activations.values() for p in module.parameters())
-        scales = tuple(p for module in self._weights.values() for p in module.parameters())
+        activations = tuple(p for module in self._parts.activations.values() for p in module.parameters())
+        scales = tuple(p for module in self._parts.weights.values() for p in module.parameters())
         others = {id(parameter) for parameter in (*activations, *scales)}
         return LearnedParts(tuple(p for p in self.parameters() if id(p) not in others), activations, scales)
 
     def project(self) -> None:
         """Bring scales and zero points back to where the dialect allows them; call it after each optimizer step."""
-        for quantizer in self._activations.values():
+        for quantizer in self._parts.activations.values():
             quantizer.project()
         for site in self.sites.biases:
-            self._biases[site.scale].project(self._latent(site.latent))
+            self._parts.biases[site.scale].project(self._latent(site.latent))
 
     def write_back(self, model: Model) -> Model:
         """Return a copy of the quantized model whose Q/DQ carry what was learned; nodes stay as they are.
@@ -118,14 +137,14 @@ class QuantizedNet(GraphNet):
         """Return integers, scales and zero points by the names of their initializers."""
         found: dict[str, NDArray[np.generic]] = {}
         for activation in self.sites.activations:
-            quantizer = self._activations[activation.scale]
+            quantizer = self._parts.activations[activation.scale]
             found[activation.scale] = _as_array(quantizer.scale())
             found[activation.zero_point] = np.array(quantizer.zero_point())
         for weight in self.sites.weights:
-            found[weight.scale] = _as_array(self._weights[weight.scale].scale())
-            found[weight.stored] = self._weights[weight.scale].codes(self._latent(weight.latent))
+            found[weight.scale] = _as_array(self._parts.weights[weight.scale].scale())
+            found[weight.stored] = self._parts.weights[weight.scale].codes(self._latent(weight.latent))
         for bias in self.sites.biases:
-            found[bias.scale] = _as_array(self._biases[bias.scale].scale())
+            found[bias.scale] = _as_array(self._parts.biases[bias.scale].scale())
             found[bias.stored] = quantize_bias(
                 _as_array(self._latent(bias.latent)), found[bias.scale].astype(np.float32)
             )
@@ -135,20 +154,6 @@ class QuantizedNet(GraphNet):
         parameter = self._parameters[self._latents[name]]
         assert parameter is not None  # noqa: S101 - registered with a value
         return parameter
-
-    def _replace_kernels(self) -> None:
-        """Let the nodes that stand for Q/DQ call their quantizers."""
-        kernels: dict[str, Callable[[Tensor], Tensor]] = {}
-        for activation in self.sites.activations:
-            kernels.update(dict.fromkeys(activation.nodes, self._activations[activation.scale]))
-        for weight in self.sites.weights:
-            kernels[weight.node] = self._weights[weight.scale]
-        for bias in self.sites.biases:
-            kernels[bias.node] = self._biases[bias.scale]
-        self._calls = tuple(
-            replace(call, kernel=kernels.pop(call.name)) if call.name in kernels else call for call in self._calls
-        )
-        assert not kernels, f"no call for {sorted(kernels)}"  # noqa: S101 - nodes that read parameters are not folded
 
 
 def _as_array(tensor: Tensor) -> NDArray[np.float32]:
