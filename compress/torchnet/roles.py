@@ -11,10 +11,12 @@ import onnx_ir as ir
 
 WEIGHT_POSITIONS: dict[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2),
+    "BiasGelu": (1,),
     "Conv": (1, 2),
     "ConvTranspose": (1, 2),
     "DeformConv": (1, 3),
     "Einsum": (0, 1, 2),
+    "FastGelu": (1,),
     "FusedMatMul": (0, 1),
     "GRU": (1, 2, 3),
     "Gemm": (0, 1, 2),

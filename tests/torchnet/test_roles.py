@@ -64,7 +64,7 @@ def test_the_normalisation_of_an_input_is_not_trained() -> None:
 
 def test_embeddings_of_tokens_and_places_are_trained_and_an_attention_mask_is_not() -> None:
     text = """g (int64[n,4] i) => (float[n,4,8] y) {
-      e = Gather(table, i) p = Add(e, places) q = MatMul(p, w) m = Add(q, mask) y = MatMul(m, v)
+      e = Gather(table, i) p = Add(e, places) t = Tanh(p) q = MatMul(t, w) m = Add(q, mask) y = MatMul(m, v)
     }"""
     mask = np.triu(np.full((4, 8), -3.4e38, np.float32))
     weights = {"table": floats(9, 8), "places": floats(1, 4, 8), "w": floats(8, 8), "v": floats(8, 8)}

@@ -23,6 +23,7 @@ Kernel = Callable[..., Any]
 FAMILIES: tuple[str, ...] = (
     "activation",
     "attention",
+    "contrib",
     "control",
     "convolution",
     "creation",

@@ -1,6 +1,7 @@
 """Products of integers, as ONNX Runtime's QOperator format has them: they are run, not trained."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,9 +77,9 @@ def _qlinear_conv(node: Node) -> Kernel:
     """X, its scale and zero point, W, its scale and zero point, the result's, int32 bias → stored integers."""
     convolve, requantize = CONVOLUTIONS["Conv"](node), _requantizer(node, 7)
 
-    def compute(x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tensor, w_scale: Tensor, *rest: Tensor) -> Tensor:
-        w_zero, scale, zero, *bias = rest
-        y = convolve(_shifted(x, x_zero, 1), _shifted(w, w_zero, 0), bias[0].double() if bias else None)
+    def compute(x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tensor, w_scale: Tensor, *rest: Any) -> Tensor:
+        w_zero, scale, zero, bias = (*rest, None)[:4]
+        y = convolve(_shifted(x, x_zero, 1), _shifted(w, w_zero, 0), None if bias is None else bias.double())
         real = y * x_scale.double() * _along(w_scale.double(), y.dim(), 1)
         return requantize(real, scale.double(), zero)
 

@@ -28,23 +28,10 @@ def _gemm(node: Node) -> Kernel:
         product = product if alpha == 1.0 else product * alpha
         return product if c is None else product + (c if beta == 1.0 else c * beta)
 
-    # Integers are multiplied too in ONNX; `linear` knows only floats there.
     return linear if alpha == beta == 1.0 else general
-
-
-def _fused_matmul(node: Node) -> Kernel:
-    """α·A'·B', the last two axes transposed or not."""
-    alpha = node.attributes.number("alpha", 1.0)
-    transposed_a, transposed_b = bool(node.attributes.integer("transA", 0)), bool(node.attributes.integer("transB", 0))
-
-    def multiply(a: Tensor, b: Tensor) -> Tensor:
-        return torch.matmul(a.mT if transposed_a else a, b.mT if transposed_b else b) * alpha
-
-    return multiply
 
 
 OPERATORS: dict[str, Factory] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
-    "com.microsoft::FusedMatMul": _fused_matmul,
 }

@@ -147,32 +147,6 @@ def _mean_variance_normalization(node: Node) -> Kernel:
     return normalize
 
 
-def _skip_layer_normalization(node: Node) -> Kernel:
-    """[B, S, D], skip [B, S, D], scale, shift and bias [D] → normalised sum, mean, inverse deviation, sum."""
-    epsilon = node.attributes.number("epsilon", 1e-12)
-
-    def normalize(
-        x: Tensor, skip: Tensor, scale: Tensor, shift: Tensor | None = None, bias: Tensor | None = None
-    ) -> tuple[Tensor, None, None, Tensor]:
-        total = x + skip if bias is None else x + skip + bias
-        return functional.layer_norm(total, scale.shape, scale, shift, epsilon), None, None, total
-
-    return normalize
-
-
-def _skip_rms_normalization(node: Node) -> Kernel:
-    """[B, S, D], skip [B, S, D], scale and bias [D] → normalised sum, mean, inverse deviation, sum."""
-    epsilon = node.attributes.number("epsilon", _EPSILON)
-
-    def normalize(
-        x: Tensor, skip: Tensor, scale: Tensor, bias: Tensor | None = None
-    ) -> tuple[Tensor, None, None, Tensor]:
-        total = x + skip if bias is None else x + skip + bias
-        return functional.rms_norm(total, scale.shape, scale, epsilon), None, None, total
-
-    return normalize
-
-
 OPERATORS: dict[str, Factory] = {
     "BatchNormalization": _batch_normalization,
     "GroupNormalization": _group_normalization,
@@ -184,6 +158,4 @@ OPERATORS: dict[str, Factory] = {
     "RMSNormalization": _rms_normalization,
     # ONNX Runtime writes this one into ONNX's own domain.
     "SimplifiedLayerNormalization": _rms_normalization,
-    "com.microsoft::SkipLayerNormalization": _skip_layer_normalization,
-    "com.microsoft::SkipSimplifiedLayerNormalization": _skip_rms_normalization,
 }
