@@ -63,16 +63,19 @@ def test_mobilenetv2_with_its_real_weights_equals_onnxruntime_and_its_gradient_t
     project = load_project(folder / "model.pth")
     options = IntakeOptions(inputs=project.model.inputs, factory=project.model.factory, search_path=folder)
     model = take_in(folder / "model.pth", options).model
-    module = make_module("mobilenetv2")
+    from network import mobilenet_v2
+
+    module = mobilenet_v2().eval()
     module.load_state_dict(torch.load(folder / "model.pth"))
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
     (spec,) = model.inputs
-    (y,) = GraphNet(model)({spec.name: one}).values()
+    net = GraphNet(model)
+    (y,) = net({spec.name: x}).values()
     (expected,) = run_onnxruntime(model, {spec.name: x}).values()
     assert_near(y, expected, "onnxruntime")
-    y.square().sum().backward()
-    module(other).square().sum().backward()
-    assert one.grad is not None
-    assert other.grad is not None
+    # In float32 the gradient of the module itself is 1 % from that in float64: activations at the kinks of ReLU6.
+    one, other = x.double().requires_grad_(), x.double().requires_grad_()
+    (y,) = net.double()({spec.name: one}).values()
+    torch.autograd.backward(y.square().sum())
+    torch.autograd.backward(module.double()(other).square().sum())
     assert_near(one.grad, other.grad, "folded")
