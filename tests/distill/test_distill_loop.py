@@ -217,6 +217,12 @@ def test_batch_norm_statistics_change_only_when_asked() -> None:
     assert means[1] > 0
 
 
+def steps_written(progress: Path) -> int:
+    """The number in `progress`; 0 while the other process is still writing it."""
+    text = progress.read_text() if progress.exists() else ""
+    return int(text) if text.isdigit() else 0
+
+
 def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
@@ -226,7 +232,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     with subprocess.Popen([*script, str(cut)]) as process:
         done = cut / "progress"
         deadline = time.monotonic() + 60
-        while not (done.exists() and done.read_text().isdigit() and int(done.read_text()) >= 45):
+        while steps_written(done) < 45:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
