@@ -16,6 +16,7 @@ from compress.steps import Step, StepSettings
 
 STEPS: dict[str, tuple[str, str, str]] = {
     "distill": ("compress.distill.step", "distill", "DistillSettings"),
+    "sparsify": ("compress.prune.sparsify_step", "sparsify", "SparsifySettings"),
     "quantize": ("compress.quantize.static", "quantize_static", "QuantizeSettings"),
     "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
 }

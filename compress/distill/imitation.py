@@ -24,6 +24,7 @@ from compress.distill.pairing import (
     pair_features,
 )
 from compress.distill.tensors import Tensors, to_tensors
+from compress.distill.zeros import keep_zeros, was_sparsified
 from compress.errors import DataError
 from compress.model import JsonValue, Model
 from compress.steps import Progress
@@ -54,6 +55,7 @@ def imitate(
     checkpoint: CheckpointStore | None,
     progress: Progress,
     threads: int,
+    sparse: bool = False,
 ) -> Imitation:
     """Return the student after it has learned to give the teacher's outputs.
 
@@ -66,6 +68,7 @@ def imitate(
         checkpoint: Where to take up and leave the state.
         progress: Told how far training is.
         threads: Of PyTorch.
+        sparse: Whether weights that are zero stay so; they always do after the step ``sparsify``.
 
     Raises:
         ModelError: Inputs or outputs differ, or the loss does not suit them.
@@ -90,6 +93,7 @@ def imitate(
                 *nets, samples, loss, settings, seed=seed, checkpoint=checkpoint, progress=progress,
                 outputs=[spec.name for spec in teacher.outputs], augmentation=augmentation,
                 trace=lambda net, feed: trace_graph(student, net, feed),
+                after_step=keep_zeros(nets[0]) if sparse or was_sparsified(student) else None,
             )  # fmt: skip
         except NonFiniteError as error:
             error.model = _graph_net(nets[0]).write_back(student)
@@ -101,7 +105,7 @@ def imitation_key(student: Model, teacher: Model, samples: SampleSet, settings: 
     """Return what stands for everything that :func:`imitate` depends on (SHA-256, hexadecimal)."""
     parts: JsonValue = [
         __version__, torch.__version__, student.digest(), teacher.digest(), samples.digest(),
-        settings.model_dump(mode="json"), seed,
+        settings.model_dump(mode="json"), seed, was_sparsified(student),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
