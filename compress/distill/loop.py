@@ -12,6 +12,7 @@ from compress.data.samples import SampleSet
 from compress.distill.augment import Augmentation
 from compress.distill.batches import Picked, ShuffledBatches, split_samples
 from compress.distill.checkpoint import CheckpointStore
+from compress.distill.compiled import compile_student
 from compress.distill.determinism import deterministic, seed_everything
 from compress.distill.distributed import Processes, current_processes
 from compress.distill.fidelity import HeldOut, HeldOutSamples
@@ -135,6 +136,7 @@ def _equip(task: Task, device: torch.device, processes: Processes, stack: ExitSt
     place = (processes.rank, processes.count)
     batches = ShuffledBatches(task.samples, training, batch, task.seed, settings.cache_bytes, place)
     return Equipment(
+        forward=compile_student(task.student) if settings.compile else task.student,
         optimizer=make_optimizer(task.student, task.loss, task.groups, settings),
         batches=batches,
         targets=_plan_targets(task, teacher, device, processes, stack),

@@ -13,6 +13,7 @@ from compress.distill.account import Account
 from compress.distill.augment import draw_numbers
 from compress.distill.batches import Picked
 from compress.distill.checkpoint import State, random_state, set_random_state
+from compress.distill.compiled import compiler_problem
 from compress.distill.guard import (
     Attempt,
     BatchTooLargeError,
@@ -103,6 +104,8 @@ class Session:
         try:
             return self._descend(picked, feed, labels)
         except (RuntimeError, MemoryError) as error:
+            if (problem := compiler_problem(error)) is not None:
+                raise problem from error
             if not is_out_of_memory(error):
                 raise
             raise self._explain_memory(picked, feed, labels) from error
@@ -133,7 +136,7 @@ class Session:
         task.student.train(task.settings.batch_norm == "train")
         tools.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(tools.device.type, torch.bfloat16, enabled=task.settings.precision == "bfloat16"):
-            outputs = task.student(feed)
+            outputs = tools.forward(feed)
         terms = cast("dict[str, Tensor]", task.loss(widen(outputs), targets, labels))
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         return Attempt(feed, targets, outputs, terms)

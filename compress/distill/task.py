@@ -1,10 +1,10 @@
 """What a training is told, and what it works with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from compress.data.samples import SampleSet
 from compress.distill.augment import Augmentation
@@ -47,11 +47,13 @@ class Equipment:
     """What a task is trained with.
 
     Attributes:
+        forward: The student as its steps run it: compiled where the settings want that.
         batch: Samples a step, over all processes.
         steps: Optimizer steps to do.
         trained: Samples to train on.
     """
 
+    forward: Callable[[Tensors], Mapping[str, Tensor]]
     optimizer: torch.optim.Optimizer
     batches: ShuffledBatches
     targets: Targets

@@ -14,12 +14,13 @@ import pytest
 import torch
 from distill_nets import Net, run, samples, settings, weights
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 
 from compress.distill.checkpoint import CheckpointStore
 from compress.distill.guard import BatchTooLargeError, NonFiniteError, out_of_memory
 from compress.distill.loop import ParameterGroup, choose_device
 from compress.distill.losses import ErrorLoss, Loss
-from compress.errors import CompressError, DataError, ModelError, UsageError
+from compress.errors import CompressError, DataError, ModelError, TargetError, UsageError
 
 
 def test_a_student_comes_nearer_to_its_teacher_on_samples_it_never_trained_on() -> None:
@@ -111,6 +112,25 @@ def test_selection_by_agreement_and_a_moving_average_of_nothing_are_possible() -
     assert result.after.agreement is not None
     assert result.before.agreement is not None
     assert result.after.agreement >= result.before.agreement
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_student_learns_what_an_eager_one_does() -> None:
+    found = [run(Net(8, seed=1), of=settings(compile=compiles)).after.sqnr_db for compiles in (False, True)]
+    torch.compiler.reset()
+    assert found[0] == pytest.approx(found[1], abs=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_without_a_compiler_a_compiled_student_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise TorchDynamoException("InvalidCxxCompiler: no working C++ compiler\n\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda _: fails)
+    with pytest.raises(TargetError, match=r"the student: InvalidCxx.*C\+\+ compiler$") as e:
+        run(Net(8, seed=1), of=settings(compile=True))
+    assert "compile = true" in str(e.value.hint)
 
 
 def test_bfloat16_trains_float32_weights_to_nearly_the_same_fidelity() -> None:
