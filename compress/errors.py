@@ -7,6 +7,7 @@
     ├── ConfigError               exit 2: compress.toml, a recipe, a policy, a target file, a report
     ├── ModelError                exit 2: a model file that cannot be taken
     ├── DataError                 exit 2: samples that cannot be taken
+    ├── PruneError                exit 2: cuts that the graph does not have, a plan for another model
     └── TargetError               exit 20: the target cannot be built or reached here
     ConditionError                exit 1: our own bug; a step broke one of its conditions
 
@@ -61,6 +62,10 @@ class ModelError(CompressError):
 
 class DataError(CompressError):
     """Samples that cannot be taken."""
+
+
+class PruneError(CompressError):
+    """Cuts that a graph cannot have, or a plan that is for another model."""
 
 
 class TargetError(CompressError):
