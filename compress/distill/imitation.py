@@ -24,7 +24,7 @@ from compress.distill.pairing import (
     pair_features,
 )
 from compress.distill.tensors import Tensors, to_tensors
-from compress.distill.zeros import keep_zeros, was_sparsified
+from compress.distill.zeros import keep_zeros, sparsified_nodes
 from compress.errors import DataError
 from compress.model import JsonValue, Model
 from compress.steps import Progress
@@ -93,7 +93,7 @@ def imitate(
                 *nets, samples, loss, settings, seed=seed, checkpoint=checkpoint, progress=progress,
                 outputs=[spec.name for spec in teacher.outputs], augmentation=augmentation,
                 trace=lambda net, feed: trace_graph(student, net, feed),
-                after_step=keep_zeros(nets[0]) if sparse or was_sparsified(student) else None,
+                after_step=keep_zeros(nets[0]) if sparse or sparsified_nodes(student) else None,
             )  # fmt: skip
         except NonFiniteError as error:
             error.model = _graph_net(nets[0]).write_back(student)
@@ -105,7 +105,7 @@ def imitation_key(student: Model, teacher: Model, samples: SampleSet, settings: 
     """Return what stands for everything that :func:`imitate` depends on (SHA-256, hexadecimal)."""
     parts: JsonValue = [
         __version__, torch.__version__, student.digest(), teacher.digest(), samples.digest(),
-        settings.model_dump(mode="json"), seed, was_sparsified(student),
+        settings.model_dump(mode="json"), seed, *sorted(sparsified_nodes(student)),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

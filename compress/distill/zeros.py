@@ -11,9 +11,10 @@ SPARSIFY = "sparsify"
 """Name of the step that makes weights sparse, as it stands in a model's history."""
 
 
-def was_sparsified(model: Model) -> bool:
-    """Return whether a step before made the weights sparse."""
-    return any(record.step == SPARSIFY for record in model.history)
+def sparsified_nodes(model: Model) -> frozenset[str]:
+    """Return the names of the nodes whose weights a step before made sparse."""
+    layers = [record.metrics.get("layers") for record in model.history if record.step == SPARSIFY]
+    return frozenset(name for found in layers if isinstance(found, dict) for name in found)
 
 
 def keep_zeros(net: nn.Module) -> Callable[[nn.Module], None]:

@@ -133,7 +133,7 @@ def apply_masks(model: Model, masks: Masks) -> Model:
 def zero_shares(model: Model, matrices: Sequence[WeightMatrix]) -> dict[str, float]:
     """Return the share of exact zeros in each weight, by the name of its node."""
     arrays = {matrix.node: constant_of(model, matrix).numpy() for matrix in matrices}
-    return {node: (array.size - np.count_nonzero(array)) / array.size for node, array in arrays.items()}
+    return {node: float((array.size - np.count_nonzero(array)) / array.size) for node, array in arrays.items()}
 
 
 def constant_of(model: Model, matrix: WeightMatrix) -> ir.TensorProtocol:

@@ -17,6 +17,7 @@ from compress.distill.choice import choose_loss
 from compress.distill.fixed_batch import FixedBatchNet
 from compress.distill.guard import NonFiniteError
 from compress.distill.loop import CheckpointStore, ParameterGroup, TrainingResult, train
+from compress.distill.zeros import sparsified_nodes
 from compress.errors import DataError, ModelError
 from compress.model import JsonValue, Model
 from compress.quantize.dialects import DIALECTS
@@ -26,6 +27,7 @@ from compress.quantize.qat.student import QuantizedNet
 from compress.quantize.static import check_quantized
 from compress.steps import StepContext, StepResult
 from compress.torchnet.graph_net import GraphNet
+from compress.weight_matrices import find_matrices, two_of_four
 
 __all__ = ["QatSettings", "train_quantized"]
 
@@ -49,7 +51,8 @@ def train_quantized(model: Model, settings: QatSettings, context: StepContext) -
     key = _key(model, settings, context)
     checkpoint = CheckpointStore(context.store.folder / f"training-{key[:32]}", key)
     with _threads(context.threads):
-        student = QuantizedNet(model, context.original, dialect, power_of_two=settings.power_of_two)
+        sparse = _sparse_weights(model) if settings.keep_zeros == "sparse" else ()
+        student = QuantizedNet(model, context.original, dialect, power_of_two=settings.power_of_two, sparse=sparse)
         training, problem = _train(student, settings, context, checkpoint)
         trained = student.write_back(model)
         check_quantized(trained, dialect)
@@ -58,6 +61,7 @@ def train_quantized(model: Model, settings: QatSettings, context: StepContext) -
             **_describe(training, problem),
             "weights_from_original": student.sites.from_original,
             "weights": len(student.sites.weights),
+            "sparse_weights": len(sparse),
             **compare_engines(context, held_out, before=model, after=trained, student=_batched(student, model)),
         }
     checkpoint.clear()
@@ -75,6 +79,13 @@ def _check_input(model: Model, settings: QatSettings, samples: SampleSet) -> Non
             f"`{samples.name}` has no labels, but task_weight = {settings.task_weight:g} needs them",
             hint="give labelled samples, or set task_weight = 0",
         )
+
+
+def _sparse_weights(model: Model) -> tuple[str, ...]:
+    """Return the names of the stored weights whose zeros are there on purpose, not by rounding alone."""
+    named = sparsified_nodes(model)
+    found = [matrix for matrix in find_matrices(model.graph.graph) if matrix.node in named]
+    return tuple(dict.fromkeys(matrix.initializer for matrix in (*found, *two_of_four(model))))
 
 
 def _train(
@@ -139,6 +150,7 @@ def _key(model: Model, settings: QatSettings, context: StepContext) -> str:
     parts: JsonValue = [
         __version__, torch.__version__, "qat", model.digest(), context.original.digest(), context.calibration.digest(),
         settings.model_dump(mode="json"), context.seed, context.target.dialect,
+        *sorted(sparsified_nodes(model)),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

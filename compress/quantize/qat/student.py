@@ -1,6 +1,6 @@
 """The student: a quantized graph that PyTorch trains, and the way back into the graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,15 @@ class _Quantizers:
 class QuantizedNet(GraphNet):
     """Computes what the quantized graph computes; weights and scales are float parameters."""
 
-    def __init__(self, quantized: Model, original: Model, dialect: Dialect, *, power_of_two: bool = False) -> None:
+    def __init__(
+        self,
+        quantized: Model,
+        original: Model,
+        dialect: Dialect,
+        *,
+        power_of_two: bool = False,
+        sparse: Collection[str] = (),
+    ) -> None:
         """Make the student.
 
         Args:
@@ -85,6 +93,7 @@ class QuantizedNet(GraphNet):
             original: The float model that it was made from; its weights are where the student's start.
             dialect: The one that the graph was quantized in.
             power_of_two: Whether all scales become powers of two.
+            sparse: Names of stored weights, integers, of which those that are zero stay zero.
 
         Raises:
             OperatorError: The graph has operators that cannot be trained.
@@ -101,6 +110,11 @@ class QuantizedNet(GraphNet):
         self._latents = {name: keys[name] for name in latents}
         for key in self._latents.values():
             del self.initializer_names[key]
+        self._zeros: dict[str, str] = {}
+        for number, site in enumerate(site for site in sites.weights if site.stored in sparse):
+            # A buffer, so that it moves with the module; not persistent, since nothing may average it.
+            self._zeros[site.latent] = f"zeros {number}"
+            self.register_buffer(self._zeros[site.latent], _zeros_of(quantized, site.stored), persistent=False)
         self.project()
 
     def parts(self) -> LearnedParts:
@@ -111,7 +125,10 @@ class QuantizedNet(GraphNet):
         return LearnedParts(tuple(p for p in self.parameters() if id(p) not in others), activations, scales)
 
     def project(self) -> None:
-        """Bring scales and zero points back to where the dialect allows them; call it after each optimizer step."""
+        """Bring scales, zero points and sparse weights back to what is allowed; call it after each optimizer step."""
+        with torch.no_grad():
+            for latent, zeros in self._zeros.items():
+                self._latent(latent).masked_fill_(self.get_buffer(zeros), 0.0)
         for quantizer in self._parts.activations.values():
             quantizer.project()
         for site in self.sites.biases:
@@ -154,6 +171,12 @@ class QuantizedNet(GraphNet):
         parameter = self._parameters[self._latents[name]]
         assert parameter is not None  # noqa: S101 - registered with a value
         return parameter
+
+
+def _zeros_of(quantized: Model, stored: str) -> Tensor:
+    constant = quantized.graph.graph.initializers[stored].const_value
+    assert constant is not None  # noqa: S101 - weights are stored
+    return torch.from_numpy(constant.numpy() == 0)
 
 
 def _as_array(tensor: Tensor) -> NDArray[np.float32]:
