@@ -31,8 +31,8 @@ class TrainingSettings(StepSettings):
             rate falls with the time where that runs out first, so the result depends on the machine's speed.
         checkpoint_every: Steps between two checkpoints.
         precision: ``bfloat16`` computes the student under autocast; weights and losses stay float32.
-        compile: Let ``torch.compile`` make machine code of the student's steps; the first step then takes a minute or more,
-            and a C++ compiler.
+        compile: Let ``torch.compile`` make machine code of the student's steps; the first step then takes a minute or
+            more, and needs a C++ compiler.
         batch_norm: ``train`` lets BatchNormalization use and update the statistics of the batches, ``frozen`` keeps
             those of the model.
         cache_bytes: Samples held in memory at most, in bytes. A set that fits is read once; of a larger one, as many
