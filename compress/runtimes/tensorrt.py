@@ -13,6 +13,7 @@ from compress.model import Model
 from compress.runtimes import Availability, Engine, tensorrt_rtx
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.runtimes.kit import write_kit
+from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
 from compress.runtimes.tensorrt_builder import CompilationError, build_plan
 from compress.runtimes.tensorrt_checks import require_accepted
 from compress.runtimes.tensorrt_session import PlanSession, open_plan
@@ -80,7 +81,9 @@ def _is_device(target: Target) -> bool:
 
 def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path) -> Engine:
     graph = write_graph(model, folder)
-    built = build_plan(trt, graph, memory_bytes=target.memory.bytes if target.memory else None)
+    sparse = find_sparse(model, target)
+    memory = target.memory.bytes if target.memory else None
+    built = build_plan(trt, graph, memory_bytes=memory, sparse=bool(sparse))
     plan = folder / tensorrt_rtx.PLAN
     write_atomically(plan, built.plan)
     return Engine(
@@ -93,7 +96,7 @@ def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path) -
         files=list_files([plan, graph]),
         versions={"tensorrt": str(trt.__version__)},
         log=built.log,
-        notes=(tensorrt_rtx.describe_plan(built),),
+        notes=(tensorrt_rtx.describe_plan(built), *describe_sparsity(sparse)),
     )
 
 
@@ -110,7 +113,11 @@ def _build_kit(model: Model, target: Target, folder: Path) -> Engine:
         files=list_files(kit.files),
         versions=versions,
         log=log,
-        notes=(f"A build kit: {kit.script.name} makes and measures the engine on the {target.name}.", *notes),
+        notes=(
+            f"A build kit: {kit.script.name} makes and measures the engine on the {target.name}.",
+            *describe_sparsity(find_sparse(model, target)),
+            *notes,
+        ),
     )
 
 

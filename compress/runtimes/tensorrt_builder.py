@@ -32,7 +32,7 @@ class Built:
 
     Attributes:
         weights_bytes: What the compiler says of the weights alone; the rest of the plan is GPU code. None if unsaid.
-        log: Warnings and errors, a line each.
+        log: Warnings, errors and what is said of sparse kernels, a line each.
     """
 
     plan: bytes
@@ -42,7 +42,12 @@ class Built:
 
 
 def build_plan(
-    trt: ModuleType, graph: Path, *, capability: str | None = None, memory_bytes: int | None = None
+    trt: ModuleType,
+    graph: Path,
+    *,
+    capability: str | None = None,
+    memory_bytes: int | None = None,
+    sparse: bool = False,
 ) -> Built:
     """Return the engine of a strongly typed ONNX file: its types and Q/DQ nodes decide every precision.
 
@@ -51,6 +56,7 @@ def build_plan(
         graph: Path of the ONNX file (the parser does not find external data from bytes).
         capability: Compute capability (``"8.6"``) to compile for ahead of time (TensorRT-RTX); None: the GPU here.
         memory_bytes: The device's memory; a quarter of it may be used as workspace.
+        sparse: Whether kernels for 2:4 weights may be chosen, where they are faster.
 
     Raises:
         TargetError: The parser refuses a node; the message names it.
@@ -70,6 +76,8 @@ def build_plan(
             config.set_compute_capability(getattr(trt.ComputeCapability, capability_name(capability)), 0)
         if memory_bytes is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory_bytes // _WORKSPACE_SHARE)
+        if sparse:
+            config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         profile = _profile(builder, network)
         if profile is not None:
             config.add_optimization_profile(profile)
@@ -79,7 +87,7 @@ def build_plan(
     if plan is None:
         raise CompilationError(f"the compiler refuses the graph: {_last_error(lines)}")
     weights = [int(found[1]) for _, line in lines if (found := _WEIGHTS.search(line))]
-    log = tuple(line for severity, line in lines if severity <= _WARNING)
+    log = tuple(line for severity, line in lines if severity <= _WARNING or line.startswith(_SPARSITY))
     return Built(bytes(plan), seconds, weights[-1] if weights else None, log)
 
 
@@ -90,6 +98,7 @@ def capability_name(capability: str) -> str:
 
 _WARNING = 2
 _ERROR = 1
+_SPARSITY = "(Sparsity)"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from compress.errors import TargetError
 from compress.model import Model
 from compress.runtimes import Availability, Engine
 from compress.runtimes.engine_files import list_files, write_graph
+from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
 from compress.runtimes.tensorrt_builder import Built, build_plan, capability_name
 from compress.runtimes.tensorrt_checks import require_accepted
 from compress.runtimes.tensorrt_session import PlanSession, open_plan
@@ -57,7 +58,9 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
     require_accepted(model, target.name)
     fitted, halved = fit_graph(model, capability)
     graph = write_graph(fitted, folder)
-    built = build_plan(trt, graph, capability=capability, memory_bytes=target.memory.bytes if target.memory else None)
+    sparse = find_sparse(model, target)
+    memory = target.memory.bytes if target.memory else None
+    built = build_plan(trt, graph, capability=capability, memory_bytes=memory, sparse=bool(sparse))
     plan = folder / PLAN
     write_atomically(plan, built.plan)
     return Engine(
@@ -70,7 +73,7 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
         files=list_files([plan, graph]),
         versions={"tensorrt_rtx": str(trt.__version__)},
         log=built.log,
-        notes=(*describe_halving(halved), describe_plan(built)),
+        notes=(*describe_halving(halved), describe_plan(built), *describe_sparsity(sparse)),
     )
 
 

@@ -45,6 +45,10 @@ class MemoryPoolType(IntEnum):
     WORKSPACE = 0
 
 
+class BuilderFlag(IntEnum):
+    SPARSE_WEIGHTS = 12
+
+
 class TensorIOMode(IntEnum):
     INPUT = 0
     OUTPUT = 1
@@ -94,6 +98,10 @@ class Config:
     def __init__(self) -> None:
         self.limits: dict[MemoryPoolType, int] = {}
         self.profiles: list[Profile] = []
+        self.flags: list[BuilderFlag] = []
+
+    def set_flag(self, flag: BuilderFlag) -> None:
+        self.flags.append(flag)
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, size: int) -> None:
         self.limits[pool] = size

@@ -21,6 +21,9 @@ if "onnx" in arguments:
         sys.exit(1)
     with open(arguments["saveEngine"], "wb") as engine:
         engine.write(b"engine of " + arguments["onnx"].encode())
+    if arguments.get("sparsity") == "enable":
+        say("I", "[TRT] (Sparsity) Layers eligible for sparse math: Conv_0 + Relu_1, Conv_2, Gemm_4")
+        say("I", "[TRT] (Sparsity) TRT inference plan picked sparse implementation for layers: Conv_2")
     sys.exit(0)
 if {crashes}:
     say("E", "Cuda failure: out of memory")

@@ -75,6 +75,16 @@ def residual_net(*, dtype: str = "int8", zero_point: int = 0) -> Model:
     return s.finish(s.node("Gemm", mean, s.weight(5, 8), s.bias(5), transB=1), ["batch", 5])
 
 
+def sparse_net() -> Model:
+    """Return two quantized convolutions, the second with 2:4 weights: x [batch, 8, 8, 8] → [batch, 16, 8, 8]."""
+    s = Sketch(["batch", 8, 8, 8])
+    dense = s.qdq(s.node("Relu", s.node("Conv", s.qdq("x"), s.weight(16, 8, 1, 1), s.bias(16))))
+    kept = np.tile(np.array([1, 0, 0, 1], np.int8), 4).reshape(1, 16, 1, 1)
+    stored = s.constant(s.random.integers(1, 128, (16, 16, 3, 3)) * kept, "int8")
+    weight = s.node("DequantizeLinear", stored, s.constant(np.full(16, WEIGHT_SCALE)), axis=0)
+    return s.finish(s.node("Conv", dense, weight, s.bias(16), pads=[1, 1, 1, 1]), ["batch", 16, 8, 8])
+
+
 def attention_net() -> Model:
     """Return one attention head with quantized products: x [batch, 4, 16] → [batch, 4, 16]."""
     s = Sketch(["batch", 4, 16])

@@ -11,6 +11,7 @@ from compress.errors import TargetError
 from compress.model import JsonValue, Model
 from compress.runtimes.engine_files import write_graph
 from compress.runtimes.kit.board import build_arguments, measure_arguments
+from compress.runtimes.sparse_weights import find_sparse
 from compress.runtimes.tensorrt_builder import MAX_BATCH
 from compress.store import hash_file, write_atomically
 from compress.targets import Target
@@ -43,6 +44,7 @@ def write_kit(model: Model, target: Target, folder: Path) -> Kit:
         "model_sha256": hash_file(graph),
         "max_batch": MAX_BATCH,
         "workspace_mib": target.memory.bytes // _WORKSPACE_SHARE // 2**20 if target.memory else None,
+        "sparse": bool(find_sparse(model, target)),
         "inputs": inputs,
     }
     readme = Template((_HERE / "README.template.md").read_text(encoding="utf-8")).substitute(

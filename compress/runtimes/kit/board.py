@@ -63,6 +63,7 @@ def make_report(folder: Path) -> dict[str, object]:
     latency, notes = (None, ["trtexec was not found: latency is not measured"])
     if trtexec is not None:
         latency, notes = measure(trtexec, kit, folder)
+        notes += describe_sparsity((folder / "build.log").read_text(encoding="utf-8", errors="replace"))
     engine = folder / ENGINE
     return {
         "schema": SCHEMA,
@@ -99,6 +100,8 @@ def build_arguments(kit: dict[str, Any], *, typed: bool = True) -> list[str]:
     arguments = ["--onnx=model.onnx", f"--saveEngine={ENGINE}", "--skipInference"]
     if typed:
         arguments.append("--stronglyTyped")
+    if kit["sparse"]:
+        arguments.append("--sparsity=enable")
     if kit["workspace_mib"] is not None:
         arguments.append(f"--memPoolSize=workspace:{kit['workspace_mib']}")
     for flag, batch in (("min", 1), ("opt", 1), ("max", kit["max_batch"])):
@@ -171,6 +174,18 @@ def read_version(log: str) -> str | None:
     return f"{major}.{rest // 100}.{rest % 100}"
 
 
+def describe_sparsity(log: str) -> list[str]:
+    """Return what trtexec's build log says of sparse kernels, as a note; none where it says nothing."""
+    eligible, picked = (
+        re.search(r"\(Sparsity\) " + what + r":[ ]*(.*)", log)
+        for what in ("Layers eligible for sparse math", "TRT inference plan picked sparse implementation for layers")
+    )
+    if eligible is None or picked is None:
+        return []
+    counts = [len([name for name in found.group(1).split(", ") if name.strip()]) for found in (picked, eligible)]
+    return [f"TensorRT picked sparse kernels for {counts[0]} of {counts[1]} eligible layers"]
+
+
 def build_with_python(kit: dict[str, Any], folder: Path) -> str:
     """Build the engine with TensorRT's Python module; return its version.
 
@@ -188,6 +203,8 @@ def build_with_python(kit: dict[str, Any], folder: Path) -> str:
     if not parser.parse_from_file(str(folder / "model.onnx")):
         raise Failed(f"the parser refuses the graph: {parser.get_error(0)}")
     config = builder.create_builder_config()
+    if kit["sparse"]:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if kit["workspace_mib"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, kit["workspace_mib"] << 20)
     dynamic = [entry for entry in kit["inputs"] if None in entry["shape"]]
