@@ -39,7 +39,7 @@ from compress.targets import load_target
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = {"fashion": "model.pt", "mobilenetv2": "model.pth"}
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "fashion": {"steps": 300, "batch": 64, "learning_rate": 1e-5},
+    "fashion": {"steps": 300, "batch": 64},
     "mobilenetv2": {"augment": {"mirror": True, "shift": 8}},
 }
 BATCH = 32

@@ -1,5 +1,6 @@
 """Fake quantization: the values that a Q/DQ pair lets through, with gradients that training can use."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -67,6 +68,9 @@ class _FakeQuantize(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero: Tensor, qmin: int, qmax: int) -> Tensor:
         ctx.bounds = qmin, qmax
         wide, zero = scale.float(), torch.round(zero.float())
+        if (order := _dense_order(x, wide)) is not None and ctx.needs_input_grad[1]:
+            ctx.save_for_backward(x, scale, zero)
+            return _by_pieces(x.permute(order), wide, zero, ctx.bounds).permute(_inverse(order))
         steps = torch.div(x.float(), wide)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             ctx.save_for_backward(x, scale, zero)
@@ -84,6 +88,11 @@ class _FakeQuantize(torch.autograd.Function):
         if len(ctx.saved_tensors) == 1:
             return gradient * ctx.saved_tensors[0], None, None, None, None
         x, scale, zero = ctx.saved_tensors
+        if (order := _dense_order(x, scale)) is not None:
+            passed, *others = _gradients_by_pieces(
+                x.permute(order), gradient.permute(order).contiguous(), scale, zero, ctx.bounds
+            )
+            return passed.permute(_inverse(order)), *others, None, None
         steps, wide = torch.div(x.float(), scale.float()), gradient.float()
         clamped = _clamp(steps, ctx.bounds[0] - zero, ctx.bounds[1] - zero)
         passed = wide * (clamped == steps)
@@ -100,3 +109,51 @@ def _clamp(steps: Tensor, low: Tensor, high: Tensor, out: Tensor | None = None) 
     """Return steps between bounds, in ``out`` where given; ``torch.clamp`` between tensors is three times slower."""
     clamped = torch.maximum(steps, low, out=out)
     return torch.minimum(clamped, high, out=clamped)
+
+
+_PIECE = 1 << 16
+"""Elements at a time: what is computed of them stays in a core's cache, which is five times faster than in memory."""
+
+
+def _dense_order(x: Tensor, scale: Tensor) -> list[int] | None:
+    """Return the axes in the order in which a float32 tensor lies in memory, None where pieces bring nothing."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or scale.dim() or scale.dtype != torch.float32:
+        return None
+    order = sorted(range(x.dim()), key=x.stride, reverse=True)
+    return order if x.numel() > _PIECE and x.permute(order).is_contiguous() else None
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def _pieces(x: Tensor) -> Iterable[Tensor]:
+    pieces: tuple[Tensor, ...] = torch.split(x.view(-1), _PIECE)
+    return pieces
+
+
+def _by_pieces(x: Tensor, scale: Tensor, zero: Tensor, bounds: tuple[int, int]) -> Tensor:
+    result = torch.empty_like(x)
+    low, high = (float(bound - zero) for bound in bounds)
+    for piece, out in zip(_pieces(x), _pieces(result), strict=True):
+        torch.div(piece, scale, out=out).clamp_(low, high).round_().mul_(scale)
+    return result
+
+
+def _gradients_by_pieces(
+    x: Tensor, gradient: Tensor, scale: Tensor, zero: Tensor, bounds: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, scale and zero point; what the whole tensor would give, summed in another order."""
+    low, high = (float(bound - zero) for bound in bounds)
+    # The bounds of `hardtanh` do not count as inside: it is given the next numbers.
+    outside = low - 2**-23 * max(1.0, abs(low)), high + 2**-23 * max(1.0, abs(high))
+    passed = torch.empty_like(x)
+    to_scale, to_zero = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    steps, clamped = torch.empty(_PIECE), torch.empty(_PIECE)
+    for piece, wide, out in zip(_pieces(x), _pieces(gradient), _pieces(passed), strict=True):
+        own, inside = steps[: len(piece)], clamped[: len(piece)]
+        torch.clamp(torch.div(piece, scale, out=own), low, high, out=inside)
+        torch.ops.aten.hardtanh_backward.grad_input(wide, own, *outside, grad_input=out)
+        to_zero += out.sum() - wide.sum()
+        to_scale += torch.dot(inside.round_(), wide) - torch.dot(own, out)
+    return passed, to_scale.to(scale.dtype), (to_zero * scale).to(zero.dtype)

@@ -95,20 +95,33 @@ class ActivationQuantizer(nn.Module):
 
 
 class WeightQuantizer(nn.Module):
-    """Fake quantization of one weight, with one scale for each channel."""
+    """Fake quantization of one weight, with one scale for each channel.
+
+    What is learned are weights in units of about one integer step of their channel: weights folded with a normalisation
+    differ a thousandfold between channels, and an optimizer moves all by the same number. The unit is a power of two,
+    so nothing is lost on the way there and back.
+    """
 
     def __init__(self, site: WeightSite, scale: Tensor, *, power_of_two: bool) -> None:
         super().__init__()
         self.scale = LearnedScale(scale, power_of_two=power_of_two)
         self.low, self.high, self.axis = site.low, site.high, site.axis
+        self.unit: Tensor
+        self.register_buffer("unit", torch.exp2(scale.log2().round()))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight [O, …] as its integers stand for it."""
+    def forward(self, learned: Tensor) -> Tensor:
+        """Return the weight [O, …] as its integers stand for it, from what is learned [O, …]."""
+        weight = learned * spread(self.unit, learned, self.axis)
         return fake_quantize(weight, self.scale(), None, self.low, self.high, self.axis)
 
-    def codes(self, weight: Tensor) -> NDArray[np.int8]:
+    def learned_from(self, weight: Tensor) -> Tensor:
+        """Return what is learned [O, …] for a weight [O, …]."""
+        return weight / spread(self.unit, weight, self.axis)
+
+    def codes(self, learned: Tensor) -> NDArray[np.int8]:
         """Return the integers that are stored."""
         with torch.no_grad():
+            weight = learned * spread(self.unit, learned, self.axis)
             steps = torch.div(weight, spread(self.scale(), weight, self.axis)).round_()
             return steps.clamp_(self.low, self.high).to("cpu", torch.int8).numpy()
 

@@ -13,6 +13,8 @@ class QatSettings(TrainingSettings):
     """Settings of the step ``qat``: how weights and scales are trained together.
 
     Attributes:
+        learning_rate: Peak, in steps of a weight's own integer grid: 0.01 moves a weight by a hundredth of what 1 stands
+            for, in every layer and channel alike.
         learn_scales: Which scales are learned: all, those of activations (with their zero points), those of weights, or
             none; the others stay as the calibration chose them.
         scale_learning_rate: Peak, relative to the scale itself: 0.001 changes a scale by 0.1 % a step.
@@ -27,7 +29,7 @@ class QatSettings(TrainingSettings):
 
     steps: PositiveInt = 500
     batch: PositiveInt = 16
-    learning_rate: PositiveFloat = 5e-5
+    learning_rate: PositiveFloat = 0.01
     weight_decay: NonNegativeFloat = 0.0
     evaluate_every: PositiveInt = 50
     learn_scales: Literal["all", "activations", "weights", "none"] = "all"

@@ -31,6 +31,9 @@ from compress.weight_matrices import find_matrices, two_of_four
 
 __all__ = ["QatSettings", "train_quantized"]
 
+_LEAST_LARGEST = 0.01
+"""Largest value that biases which are all zero are taken to have."""
+
 log = logging.getLogger("compress")
 
 
@@ -120,10 +123,15 @@ def _train(
 
 
 def _groups(student: QuantizedNet, settings: QatSettings) -> Sequence[ParameterGroup]:
-    """Return the scales as groups with a learning rate of their own; those that are not learned are frozen."""
+    """Return the groups that do not learn in integer steps; scales that are not learned are frozen.
+
+    A bias or a gain is taken as if its largest value were 127 steps.
+    """
     parts = student.parts()
     factor = settings.scale_learning_rate / settings.learning_rate
-    groups = []
+    groups = [
+        ParameterGroup((other,), max(float(other.detach().abs().max()), _LEAST_LARGEST) / 127) for other in parts.others
+    ]
     for parameters, kind in ((parts.activation_scales, "activations"), (parts.weight_scales, "weights")):
         learned = settings.learn_scales in ("all", kind)
         for parameter in parameters:

@@ -23,12 +23,14 @@ class LearnedParts:
     """Parameters by what they are.
 
     Attributes:
-        weights: Weights, biases, and whatever else has the role of a weight.
+        weights: Quantized weights, in integer steps.
+        others: Biases, and whatever else has the role of a weight, as they are.
         activation_scales: Of their scales and zero points.
         weight_scales: Of their scales.
     """
 
     weights: tuple[nn.Parameter, ...]
+    others: tuple[nn.Parameter, ...]
     activation_scales: tuple[nn.Parameter, ...]
     weight_scales: tuple[nn.Parameter, ...]
 
@@ -115,14 +117,19 @@ class QuantizedNet(GraphNet):
             # A buffer, so that it moves with the module; not persistent, since nothing may average it.
             self._zeros[site.latent] = f"zeros {number}"
             self.register_buffer(self._zeros[site.latent], _zeros_of(quantized, site.stored), persistent=False)
+        with torch.no_grad():
+            for site in sites.weights:
+                latent = self._latent(site.latent)
+                latent.copy_(quantizers.weights[site.scale].learned_from(latent))
         self.project()
 
     def parts(self) -> LearnedParts:
         """Return the parameters by what they are."""
         activations = tuple(p for module in self._parts.activations.values() for p in module.parameters())
         scales = tuple(p for module in self._parts.weights.values() for p in module.parameters())
-        others = {id(parameter) for parameter in (*activations, *scales)}
-        return LearnedParts(tuple(p for p in self.parameters() if id(p) not in others), activations, scales)
+        weights = tuple(self._latent(site.latent) for site in self.sites.weights)
+        named = {id(parameter) for parameter in (*activations, *scales, *weights)}
+        return LearnedParts(weights, tuple(p for p in self.parameters() if id(p) not in named), activations, scales)
 
     def project(self) -> None:
         """Bring scales, zero points and sparse weights back to what is allowed; call it after each optimizer step."""
@@ -167,7 +174,7 @@ class QuantizedNet(GraphNet):
             )
         return found
 
-    def _latent(self, name: str) -> Tensor:
+    def _latent(self, name: str) -> nn.Parameter:
         parameter = self._parameters[self._latents[name]]
         assert parameter is not None  # noqa: S101 - registered with a value
         return parameter
