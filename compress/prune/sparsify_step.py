@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator
+from pydantic_core import PydanticCustomError
 
 from compress.data.subset import narrow
 from compress.distill.batches import split_samples
@@ -65,7 +66,9 @@ class SparsifySettings(DistillSettings):
         try:
             read_pattern(text)
         except ConfigError as error:
-            raise ValueError(f"{error.message}: {error.hint}") from None
+            # Unlike a ValueError it is shown without a prefix.
+            problem = {"problem": f"{error.message}: {error.hint}"}
+            raise PydanticCustomError("sparsify", "{problem}", problem) from None
         return text
 
 
