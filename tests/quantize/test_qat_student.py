@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from small_graphs import build_residual
 
 from compress.model import Model
 from compress.quantize.dialects import DIALECTS
+from compress.quantize.qat.quantizers import WeightQuantizer
 from compress.quantize.qat.student import QuantizedNet
 from compress.targets import DialectName
 
@@ -181,6 +183,20 @@ def test_the_zero_point_of_a_signed_activation_is_learned_and_that_behind_a_relu
     assert moves == {
         "x_scale": True, "r0_scale": False, "r1_scale": False, "c2_scale": True, "r2_scale": False, "m_scale": False,
     }  # fmt: skip
+
+
+def test_what_is_learned_of_a_weight_is_in_integer_steps_of_its_channel(tmp_path: Path) -> None:
+    original = build_tied()
+    graph = original.copy_graph()
+    shrunk = array(original, "w0") * np.array([1e-4, *[1.0] * 7], np.float32)[:, None, None, None]
+    graph.graph.initializers["w0"].const_value = ir.tensor(shrunk, name="w0")
+    original = Model.from_ir(graph)
+    student = QuantizedNet(quantized(original, tmp_path), original, DIALECTS["u8s8"])
+    learned = student.parts().weights[0].detach()
+    assert learned.shape == (8, 3, 3, 3)
+    assert all(63 < float(channel.abs().max()) < 255 for channel in learned)
+    quantizer = next(each for each in student.quantizers if isinstance(each, WeightQuantizer))
+    assert np.array_equal((learned * quantizer.unit[:, None, None, None]).numpy(), shrunk)
 
 
 def test_scales_get_the_gradient_of_lsq(models: dict[str, tuple[Model, Model]]) -> None:

@@ -65,6 +65,47 @@ def test_gradients_are_those_of_lsq_and_lsq_plus(axis: int | None) -> None:
     assert_near(zero.grad, (parts[2] * weights).sum(others), "gradient")
 
 
+def lay_out(x: Tensor, form: str) -> Tensor:
+    if form == "channels last":
+        return x.contiguous(memory_format=torch.channels_last)
+    return x.transpose(1, 3) if form == "transposed" else x[:, :, ::2] if form == "strided" else x
+
+
+@pytest.mark.parametrize("form", ["contiguous", "channels last", "transposed", "strided"])
+@pytest.mark.parametrize("gradient_form", ["contiguous", "channels last"])
+def test_large_tensors_are_computed_in_pieces_with_the_values_and_gradients_of_the_whole(
+    form: str, gradient_form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    wide = lay_out(torch.randn(2, 3, 20, 20, generator=generator) * 3, form)
+    found = []
+    for piece in (64, 1 << 20):
+        monkeypatch.setattr("compress.torchnet.fake_quantize._PIECE", piece)
+        x = wide.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        scale, zero = torch.tensor(0.03).requires_grad_(), torch.tensor(100.0).requires_grad_()
+        y = fake_quantize(x, scale, zero, 0, 255)
+        weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(2))
+        y.backward(lay_out(weights, gradient_form))  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        assert scale.grad is not None
+        assert zero.grad is not None
+        found.append((y.detach(), x.grad, torch.stack([scale.grad, zero.grad])))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("value", "passes"), [(-1.28, 1), (-1.2801, 0), (1.27, 1), (1.2701, 0), (0.0, 1)])
+def test_the_bounds_themselves_count_as_inside_in_pieces_too(
+    value: float, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compress.torchnet.fake_quantize._PIECE", 2)
+    x, scale = torch.full((5,), value * 100).requires_grad_(), torch.ones(()).requires_grad_()
+    torch.autograd.backward(fake_quantize(x, scale, None, -128, 127).sum())
+    assert x.grad is not None
+    assert x.grad.tolist() == [passes] * 5
+
+
 def test_only_x_is_trained_where_the_scale_is_constant() -> None:
     x = torch.tensor([-2.0, -1.28, 0.3, 1.27, 1.5]).requires_grad_()
     torch.autograd.backward(fake_quantize(x, torch.tensor(0.01), None, -128, 127).sum())
