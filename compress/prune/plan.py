@@ -1,0 +1,127 @@
+"""Plans of cuts as files: which units of which groups of one model, to be stored, reviewed and replayed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from compress.config import explain
+from compress.errors import ConfigError, PruneError
+from compress.model import Model
+from compress.prune.coupling import analyse
+from compress.prune.groups import Coupling, Cuts
+from compress.prune.surgery import cut
+from compress.store import write_atomically
+
+SCHEMA: Final = "compress.prune-plan/1"
+
+
+class PlannedCut(BaseModel):
+    """What is cut from one group.
+
+    Attributes:
+        of: How many units the group has.
+        units: Those that go, ascending, counted from 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    of: Annotated[int, Field(ge=1)]
+    units: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class Plan(BaseModel):
+    """Cuts of one model.
+
+    Attributes:
+        format: Which schema the file has; ``schema`` in JSON.
+        model: Digest of the model that the cuts are for (SHA-256, hexadecimal), in the form that pruning works on.
+        cuts: By the name of the group.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+    format: Annotated[Literal["compress.prune-plan/1"], Field(alias="schema")] = SCHEMA
+    model: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    cuts: dict[str, PlannedCut]
+
+    def as_cuts(self) -> Cuts:
+        """Return the units by the name of their group."""
+        return {name: tuple(planned.units) for name, planned in self.cuts.items()}
+
+
+def make_plan(coupling: Coupling, cuts: Cuts) -> Plan:
+    """Return the plan of some cuts; groups that lose nothing are left out.
+
+    Raises:
+        PruneError: The coupling has no group of that name.
+    """
+    from compress.prune.surgery import check_cuts
+
+    check_cuts(coupling, cuts)
+    sizes = {group.name: group.units for group in coupling.groups}
+    planned = {
+        name: PlannedCut(of=sizes[name], units=sorted(int(unit) for unit in units))
+        for name, units in cuts.items()
+        if len(units)
+    }
+    return Plan(model=coupling.digest, cuts=planned)
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as JSON, one group a line."""
+    groups = [
+        f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(planned.model_dump())}"
+        for name, planned in plan.cuts.items()
+    ]
+    body = "{\n" + ",\n".join(groups) + "\n  }" if groups else "{}"
+    text = f'{{\n  "schema": {json.dumps(plan.format)},\n  "model": {json.dumps(plan.model)},\n  "cuts": {body}\n}}\n'
+    write_atomically(path, text.encode())
+
+
+def read_plan(path: Path) -> Plan:
+    """Return the plan in a file.
+
+    Raises:
+        ConfigError: No such file, not JSON (the message has the line), or not a plan (it has the key).
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist", hint="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint="it must be a UTF-8 text file") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}", hint="mend the place that the message names") from None
+    if not isinstance(found, Mapping):
+        raise ConfigError(
+            f"{path} is not a plan: it holds no object", hint=f'a plan starts with {{"schema": "{SCHEMA}"'
+        )
+    try:
+        return Plan.model_validate(found)
+    except ValidationError as error:
+        raise explain(error, str(path), Plan) from None
+
+
+def apply_plan(model: Model, plan: Plan) -> Model:
+    """Return the model without what a plan cuts.
+
+    Raises:
+        PruneError: The plan is for another model, or cuts what cannot be cut.
+    """
+    coupling = analyse(model)
+    if coupling.digest != plan.model:
+        raise PruneError(
+            f"the plan is for another model: for {plan.model[:12]}…, this one is {coupling.digest[:12]}…",
+            hint="make the plan anew from this model",
+        )
+    sizes = {group.name: group.units for group in coupling.groups}
+    for name, planned in plan.cuts.items():
+        if name in sizes and sizes[name] != planned.of:
+            raise PruneError(
+                f"the plan says that group `{name}` has {planned.of} units, it has {sizes[name]}",
+                hint="make the plan anew from this model",
+            )
+    return cut(model, coupling, plan.as_cuts())

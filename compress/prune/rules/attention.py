@@ -1,0 +1,3 @@
+"""The operator Attention of opset 23."""
+
+OPERATORS: dict[str, object] = {}

@@ -1,0 +1,140 @@
+"""Vectors of sizes that nodes read: whether they can be set, and setting them."""
+
+import numpy as np
+import onnx_ir as ir
+
+from compress.prune.kept import Kept
+from compress.prune.labels import Labels
+
+_NOT_SET = "has a size that is computed with"
+
+
+def can_reshape(node: ir.Node, labels: Labels) -> None:
+    """Pin the axes of what Reshape makes whose size cannot be set: those that are dynamic beside another that is."""
+    y = node.outputs[0]
+    dynamic = [axis for axis in range(len(labels.shape(y))) if labels.is_dynamic(y, axis)]
+    if len(dynamic) < 2:
+        return
+    for axis in dynamic:
+        labels.pin(labels.ids(y, axis), _NOT_SET)
+
+
+def can_expand(node: ir.Node, index: int, labels: Labels) -> None:
+    """Pin the axes of what Expand or ConstantOfShape makes whose size is dynamic."""
+    y = node.outputs[0]
+    for axis in range(len(labels.shape(y))):
+        if labels.is_dynamic(y, axis):
+            labels.pin(labels.ids(y, axis), _NOT_SET)
+
+
+def trim_sizes(node: ir.Node, index: int, kept: Kept) -> None:
+    """Set the sizes that a node reads for those axes of its first output that were cut.
+
+    1. In a constant vector, a size is replaced; -1 and 0 (as in the input) stay where they still say the right thing.
+    2. In a vector put together by Concat, the piece of that axis is replaced.
+    3. In any other, the new sizes are put over the computed ones.
+    """
+    y = node.outputs[0]
+    old, new = kept.old_shape(y), kept.new_shape(y)
+    vector = node.inputs[index]
+    if old == new or vector is None:
+        return
+    offset = len(old) - kept.old_shape(vector)[0]
+    labels = kept.classes.labels
+    dynamic = [axis for axis in range(len(old)) if labels.is_dynamic(y, axis)]
+    sizes = {
+        axis - offset: -1 if axis in dynamic else new[axis]
+        for axis in range(len(old))
+        if old[axis] != new[axis] and axis >= offset
+    }
+    if vector.is_initializer():
+        _trim_constant(node, index, sizes, kept)
+    elif not _trim_pieces(node, index, sizes, kept):
+        _override(node, index, sizes, kept)
+
+
+def _trim_constant(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -> None:
+    vector = kept.constant(node.inputs[index]).astype(np.int64).copy()
+    given = kept.new_shape(node.inputs[0]) if node.op_type == "Reshape" else ()
+    wanted = kept.new_shape(node.outputs[0])
+    for axis, size in sizes.items():
+        copied = vector[axis] == 0 and axis < len(given) and given[axis] == wanted[axis]
+        if vector[axis] != -1 and not copied:
+            vector[axis] = size
+    kept.set_constant(node, index, vector)
+
+
+def _trim_pieces(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -> bool:
+    """Replace the constant pieces of a concatenated vector; return whether that was possible."""
+    vector = node.inputs[index]
+    concat = None if vector is None else vector.producer()
+    if concat is None or concat.op_type != "Concat" or any(size < 0 for size in sizes.values()):
+        return False
+    pieces = list(concat.inputs)
+    starts = np.cumsum([0, *(kept.old_shape(piece)[0] for piece in pieces)])
+    changed: dict[int, np.ndarray] = {}
+    for axis, size in sizes.items():
+        place = int(np.searchsorted(starts, axis, side="right")) - 1
+        piece = pieces[place]
+        if piece is None or not piece.is_initializer():
+            return False
+        array = changed.setdefault(place, kept.constant(piece).astype(np.int64).copy())
+        if array[axis - starts[place]] >= 0:
+            array[axis - starts[place]] = size
+    own = ir.node("Concat", pieces, {"axis": 0}, name=f"{node.name}.sizes")
+    own.outputs[0].name = f"{node.name}.sizes"
+    kept.graph.insert_before(node, own)
+    for place, array in changed.items():
+        kept.set_constant(own, place, array)
+    node.replace_input_with(index, own.outputs[0])
+    return True
+
+
+def _override(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -> None:
+    vector = node.inputs[index]
+    assert vector is not None  # noqa: S101 - checked by who calls
+    where = _put_over(vector, sizes, f"{node.name}.sizes", kept)
+    kept.graph.insert_before(node, where)
+    node.replace_input_with(index, where.outputs[0])
+
+
+def _put_over(vector: ir.Value, sizes: dict[int, int], name: str, kept: Kept) -> ir.Node:
+    """Return a node that replaces some entries of a vector."""
+    length = kept.old_shape(vector)[0]
+    replaced = np.isin(np.arange(length), list(sizes))
+    entries = np.array([sizes.get(axis, 0) for axis in range(length)], np.int64)
+    operands = [kept.add_constant(replaced, f"{name}.mask"), kept.add_constant(entries, f"{name}.given"), vector]
+    where = ir.node("Where", operands, name=name)
+    where.outputs[0].name = name
+    return where
+
+
+def restore_sizes(node: ir.Node, kept: Kept) -> None:
+    """Let those who read the sizes of a tensor that was cut compute with what they were before."""
+    x, y = node.inputs[0], node.outputs[0]
+    rank = len(kept.old_shape(x))
+    start, end, _ = slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", rank)).indices(rank)
+    old, new = kept.old_shape(x)[start:end], kept.new_shape(x)[start:end]
+    sizes = {axis: size for axis, size in enumerate(old) if size != new[axis]}
+    readers = [use for use in y.uses() if not _selected(use.node, len(old), kept).isdisjoint(sizes)]
+    if not sizes or not readers:
+        return
+    where = _put_over(y, sizes, f"{node.name}.before", kept)
+    kept.graph.insert_after(node, where)
+    for user, index in readers:
+        user.replace_input_with(index, where.outputs[0])
+
+
+def _selected(node: ir.Node, length: int, kept: Kept) -> set[int]:
+    """Return which entries of a vector a node reads: some, where it takes constant positions."""
+    everything = np.arange(length)
+    operands = node.inputs[1:]
+    if node.op_type not in ("Gather", "Slice") or not all(
+        each is not None and each.is_initializer() for each in operands
+    ):
+        return set(everything.tolist())
+    constants = [kept.constant(each).ravel() for each in operands]
+    if node.op_type == "Gather":
+        return set(everything[constants[0].astype(np.int64)].tolist())
+    step = int(constants[3][0]) if len(constants) > 3 else 1
+    return set(everything[slice(int(constants[0][0]), int(constants[1][0]), step)].tolist())
