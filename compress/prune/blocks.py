@@ -42,7 +42,7 @@ def _parts(rows: Ids, units: Ids) -> Ids | None:
     np.add.at(counts, (owner[owner >= 0], row[owner >= 0]), 1)
     if (counts == counts[:, :1]).all():
         return np.empty(0, np.int64)
-    where = counts.argmax(1)
+    where: Ids = counts.argmax(1)
     alone = (counts > 0).sum(1) == 1
     equally = np.bincount(where, minlength=len(rows))
     if not alone.all() or len(set(counts.max(1).tolist())) > 1 or len(set(equally.tolist())) > 1:

@@ -1,7 +1,7 @@
 """Nodes that say more together than one by one: channel shuffles, group normalisations written as instance ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,14 +19,20 @@ class Composite:
     Attributes:
         kind: Of what.
         nodes: In order.
+        places: Of the nodes in the graph, counted from 0.
         order: Where each position of axis 1 of the result comes from.
         groups: Of a normalisation.
     """
 
     kind: Literal["shuffle", "group-norm"]
     nodes: tuple[ir.Node, ...]
+    places: tuple[int, ...]
     order: Ids
     groups: int = 1
+
+    def within(self, nodes: Sequence[ir.Node]) -> "Composite":
+        """Return the same composite in a copy of the graph, given the nodes of the copy in order."""
+        return replace(self, nodes=tuple(nodes[place] for place in self.places))
 
     @property
     def source(self) -> ir.Value:
@@ -68,13 +74,14 @@ def find_composites(graph: ir.Graph, labels: Labels) -> tuple[Composite, ...]:
     """Return the composites of a graph; no node is in two."""
     found: list[Composite] = []
     taken: set[ir.Node] = set()
+    places = {node: place for place, node in enumerate(graph)}
     for node in graph:
         if node in taken or node.op_type != "Reshape":
             continue
         composite = _shuffle_at(node, labels) or _group_norm_at(node, labels)
         if composite is not None and taken.isdisjoint(composite.nodes):
             taken.update(composite.nodes)
-            found.append(composite)
+            found.append(replace(composite, places=tuple(places[each] for each in composite.nodes)))
     return tuple(found)
 
 
@@ -114,7 +121,7 @@ def _shuffle_at(node: ir.Node, labels: Labels) -> Composite | None:
         return None
     if tuple(nodes[1].attributes.get_ints("perm", ())) != (0, 2, 1, *range(3, rank + 1)):
         return None
-    return Composite("shuffle", nodes, np.arange(before[1]).reshape(split[1], split[2]).T.ravel())
+    return Composite("shuffle", nodes, (), np.arange(before[1]).reshape(split[1], split[2]).T.ravel())
 
 
 def _group_norm_at(node: ir.Node, labels: Labels) -> Composite | None:
@@ -131,7 +138,7 @@ def _group_norm_at(node: ir.Node, labels: Labels) -> Composite | None:
         return None
     if not _is_uniform(nodes[1], labels):
         return None
-    return Composite("group-norm", nodes, np.arange(before[1]), split[1])
+    return Composite("group-norm", nodes, (), np.arange(before[1]), split[1])
 
 
 def _is_uniform(node: ir.Node, labels: Labels) -> bool:

@@ -58,7 +58,7 @@ def make_concrete(model: Model) -> Concrete:
 
 def _initializer_shape(value: ir.Value) -> Shape:
     assert value.const_value is not None  # noqa: S101 - an initializer
-    return value.const_value.shape.numpy()
+    return tuple(value.const_value.shape.numpy())
 
 
 def _differing(one: Shape, other: Shape) -> tuple[bool, ...]:

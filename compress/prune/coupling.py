@@ -1,7 +1,8 @@
 """Which positions of which axes can only be cut together: rules per operator, solved for the whole graph at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 import onnx_ir as ir
@@ -47,12 +48,30 @@ def analyse(model: Model) -> Coupling:
 
 
 def analyse_in_full(model: Model) -> Analysis:
-    """Return the coupling of a model with the classes of all labels.
+    """Return the coupling of a model with the classes of all labels; the last one is remembered.
 
     Raises:
         PruneError: ONNX Runtime cannot run the graph.
     """
-    prepared = prepare_with_shapes(model)
+    return _analyse(_Identity(model))
+
+
+class _Identity:
+    """A model as itself: what it holds is never compared."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __hash__(self) -> int:
+        return id(self.model.graph)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self.model.graph is other.model.graph
+
+
+@lru_cache(maxsize=1)
+def _analyse(given: _Identity) -> Analysis:
+    prepared = prepare_with_shapes(given.model)
     graph = prepared.model.graph.graph
     labels = Labels(prepared.concrete)
     composites = find_composites(graph, labels)
@@ -97,11 +116,13 @@ def _captured(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node]]:
     """Yield the values of a graph that bodies of its nodes read."""
     for node in graph:
         for attribute in node.attributes.values():
-            bodies = {
-                ir.AttributeType.GRAPH: lambda a: [a.as_graph()],
-                ir.AttributeType.GRAPHS: lambda a: a.as_graphs(),
-            }
-            for body in bodies.get(attribute.type, lambda _: [])(attribute):
+            for body in _bodies(attribute):
                 for value in chain.from_iterable(inner.inputs for inner in body.all_nodes()):
                     if value is not None and value.graph is graph:
                         yield value, node
+
+
+def _bodies(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.type is ir.AttributeType.GRAPH:
+        return [attribute.as_graph()]
+    return attribute.as_graphs() if attribute.type is ir.AttributeType.GRAPHS else []

@@ -42,9 +42,9 @@ class Held:
 def make_groups(graph: ir.Graph, classes: Classes) -> tuple[Members, ...]:
     """Return the groups of a graph, in the order in which their units first appear.
 
-    Units that are cut from the same axes of the same initializers, in as many places, are one group. Where operators want
-    the same number cut from several runs of channels and the units cannot be ordered so that this can be said, channels
-    at the same place of each run become one unit; ``classes`` is changed then.
+    Units that are cut from the same axes of the same initializers, in as many places, are one group. Where operators
+    want the same number cut from several runs of channels and the units cannot be ordered so that this can be said,
+    channels at the same place of each run become one unit; ``classes`` is changed then.
     """
     while True:
         held = tuple(_held(graph, classes))
@@ -165,7 +165,7 @@ def _slices(held: tuple[Held, ...], unit: Ids, classes: Classes) -> Iterator[Sli
 
 def _reads(value: ir.Value, axis: int, classes: Classes) -> bool:
     """Return whether products are summed along an axis, where the value is used or what is made of it."""
-    if (value, axis) in classes.labels.reads:
+    if (str(value.name), axis) in classes.labels.reads:
         return True
     for node, index in value.uses():
         if index == 0 and node.op_type in ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity", "FakeQuantize"):

@@ -42,11 +42,11 @@ class Ragged:
     """The kernel of a grouped convolution: rows of one block keep other columns than rows of another.
 
     Attributes:
-        kernel: The initializer.
+        kernel: Name of the initializer.
         columns: Labels [blocks, n] of what the n columns (axis 1) are in each run of rows (axis 0).
     """
 
-    kernel: ir.Value
+    kernel: str
     columns: Ids
 
 
@@ -72,10 +72,10 @@ class Labels:
     blocks: list[Ids] = field(default_factory=list)
     ragged: list[Ragged] = field(default_factory=list)
     marks: dict[Literal["normalized", "heads", "recurrent"], list[Ids]] = field(default_factory=dict)
-    reads: set[tuple[ir.Value, int]] = field(default_factory=set)
+    reads: set[tuple[str, int]] = field(default_factory=set)
     size: int = 0
-    _axes: dict[tuple[ir.Value, int], Ids] = field(default_factory=dict)
-    _claimed: set[tuple[ir.Value, int]] = field(default_factory=set)
+    _axes: dict[tuple[str, int], Ids] = field(default_factory=dict)
+    _claimed: set[tuple[str, int]] = field(default_factory=set)
 
     def shape(self, value: ir.Value | None) -> Shape:
         """Return the shape of a value in the first run.
@@ -107,12 +107,12 @@ class Labels:
         shape = self.shape(value)
         assert value is not None  # noqa: S101 - it has a shape
         axis = axis % len(shape)
-        self._claimed.add((value, axis))
+        self._claimed.add((str(value.name), axis))
         return self._labels(value, axis, shape[axis])
 
     def known(self, value: ir.Value, axis: int) -> Ids | None:
         """Return the labels of an axis, None where no rule asked for them."""
-        return self._axes.get((value, axis))
+        return self._axes.get((str(value.name), axis))
 
     def fresh(self, count: int) -> Ids:
         """Return labels for positions that belong to no value."""
@@ -140,7 +140,7 @@ class Labels:
     def read(self, value: ir.Value | None, axis: int) -> None:
         """Say that an operator sums products along this axis."""
         if value is not None:
-            self.reads.add((value, axis % len(self.shape(value))))
+            self.reads.add((str(value.name), axis % len(self.shape(value))))
 
     def mark_place(self) -> tuple[int, ...]:
         """Return how much was said so far."""
@@ -148,10 +148,8 @@ class Labels:
 
     def return_to(self, place: tuple[int, ...]) -> None:
         """Forget what was said since: a rule that gives up half-way has said nothing."""
-        for said, count in zip(
-            (self.equal, self.choices, self.blocks, self.ragged), (place[0], *place[2:]), strict=True
-        ):
-            del said[count:]  # type: ignore[attr-defined]
+        equal, _, choices, blocks, ragged = place
+        del self.equal[equal:], self.choices[choices:], self.blocks[blocks:], self.ragged[ragged:]
         self._claimed.clear()
 
     def begin(self) -> None:
@@ -161,10 +159,9 @@ class Labels:
     def pin_unclaimed(self, node: ir.Node, reason: str) -> None:
         """Pin every axis of a node's operands that its rule did not answer for."""
         for value in dict.fromkeys(chain(node.inputs, node.outputs)):
-            if value is None or value.name not in self.concrete.shapes:
-                continue
-            for axis, size in enumerate(self.concrete.shapes[value.name]):
-                if (value, axis) not in self._claimed:
+            name = "" if value is None else str(value.name)
+            for axis, size in enumerate(self.concrete.shapes.get(name, ())):
+                if value is not None and (name, axis) not in self._claimed:
                     self.pin(self._labels(value, axis, size), reason)
 
     def pin_value(self, value: ir.Value, reason: str) -> None:
@@ -173,9 +170,10 @@ class Labels:
             self.pin(self._labels(value, axis, size), reason)
 
     def _labels(self, value: ir.Value, axis: int, size: int) -> Ids:
-        found = self._axes.get((value, axis))
+        key = str(value.name), axis
+        found = self._axes.get(key)
         if found is None:
-            found = self._axes[value, axis] = self.fresh(size)
+            found = self._axes[key] = self.fresh(size)
             if size == 1:
                 self.pin(found, ONE_POSITION)
         return found

@@ -12,7 +12,7 @@ from compress.errors import ConfigError, PruneError
 from compress.model import Model
 from compress.prune.coupling import analyse
 from compress.prune.groups import Coupling, Cuts
-from compress.prune.surgery import cut
+from compress.prune.surgery import check_cuts, cut
 from compress.store import write_atomically
 
 SCHEMA: Final = "compress.prune-plan/1"
@@ -38,18 +38,19 @@ class Plan(BaseModel):
     Attributes:
         format: Which schema the file has; ``schema`` in JSON.
         model: Digest of the model that the cuts are for (SHA-256, hexadecimal), in the form that pruning works on.
-        cuts: By the name of the group.
+        planned: By the name of the group; ``cuts`` in JSON.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
     format: Annotated[Literal["compress.prune-plan/1"], Field(alias="schema")] = SCHEMA
     model: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    cuts: dict[str, PlannedCut]
+    planned: Annotated[dict[str, PlannedCut], Field(alias="cuts")]
 
-    def as_cuts(self) -> Cuts:
-        """Return the units by the name of their group."""
-        return {name: tuple(planned.units) for name, planned in self.cuts.items()}
+    @property
+    def cuts(self) -> Cuts:
+        """The units by the name of their group."""
+        return {name: tuple(planned.units) for name, planned in self.planned.items()}
 
 
 def make_plan(coupling: Coupling, cuts: Cuts) -> Plan:
@@ -58,8 +59,6 @@ def make_plan(coupling: Coupling, cuts: Cuts) -> Plan:
     Raises:
         PruneError: The coupling has no group of that name.
     """
-    from compress.prune.surgery import check_cuts
-
     check_cuts(coupling, cuts)
     sizes = {group.name: group.units for group in coupling.groups}
     planned = {
@@ -67,14 +66,14 @@ def make_plan(coupling: Coupling, cuts: Cuts) -> Plan:
         for name, units in cuts.items()
         if len(units)
     }
-    return Plan(model=coupling.digest, cuts=planned)
+    return Plan(model=coupling.digest, planned=planned)
 
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan as JSON, one group a line."""
     groups = [
         f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(planned.model_dump())}"
-        for name, planned in plan.cuts.items()
+        for name, planned in plan.planned.items()
     ]
     body = "{\n" + ",\n".join(groups) + "\n  }" if groups else "{}"
     text = f'{{\n  "schema": {json.dumps(plan.format)},\n  "model": {json.dumps(plan.model)},\n  "cuts": {body}\n}}\n'
@@ -118,10 +117,10 @@ def apply_plan(model: Model, plan: Plan) -> Model:
             hint="make the plan anew from this model",
         )
     sizes = {group.name: group.units for group in coupling.groups}
-    for name, planned in plan.cuts.items():
+    for name, planned in plan.planned.items():
         if name in sizes and sizes[name] != planned.of:
             raise PruneError(
                 f"the plan says that group `{name}` has {planned.of} units, it has {sizes[name]}",
                 hint="make the plan anew from this model",
             )
-    return cut(model, coupling, plan.as_cuts())
+    return cut(model, coupling, plan.cuts)

@@ -9,6 +9,7 @@ from compress.model import Model
 from compress.prune.concrete import Concrete, make_concrete
 
 _FOLDED_BYTES = 1 << 20
+_SHARED_BYTES = 1 << 14
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 _QUANTIZATION = ("QuantizeLinear", "DequantizeLinear")
 
@@ -134,11 +135,9 @@ def _fold(graph: ir.Graph, concrete: Concrete) -> bool:
 def _is_worth_folding(node: ir.Node, concrete: Concrete) -> bool:
     made = sum(concrete.values[value.name or ""].nbytes for value in node.outputs if value.name)
     read = [value for value in node.inputs if value is not None and value.is_initializer()]
-    shared = any(
-        len(tuple(value.uses())) > 1 and value.const_value is not None and value.const_value.size > 4096
-        for value in read
-    )
-    held = sum(value.const_value.nbytes for value in read if value.const_value is not None)
+    sizes = [0 if value.const_value is None else value.const_value.nbytes for value in read]
+    shared = any(len(tuple(value.uses())) > 1 and size > _SHARED_BYTES for value, size in zip(read, sizes, strict=True))
+    held = sum(sizes)
     quantized = any(_is_dequantized(value) for value in node.inputs)
     return not shared and not quantized and made <= max(held, _FOLDED_BYTES)
 

@@ -19,7 +19,7 @@ def can_reshape(node: ir.Node, labels: Labels) -> None:
         labels.pin(labels.ids(y, axis), _NOT_SET)
 
 
-def can_expand(node: ir.Node, index: int, labels: Labels) -> None:
+def can_expand(node: ir.Node, labels: Labels) -> None:
     """Pin the axes of what Expand or ConstantOfShape makes whose size is dynamic."""
     y = node.outputs[0]
     for axis in range(len(labels.shape(y))):

@@ -51,8 +51,8 @@ def solve(labels: Labels) -> Classes:
 
     1. Labels that are equal are one class; a class with a pinned label stays.
     2. A choice with one axis that can be cut follows that one; the others of its axes stay.
-    3. Where no choice is left that follows from others, the first one takes its outermost axis (heads, not the dimensions
-       of heads), and what follows from it is decided before the next.
+    3. Where no choice is left that follows from others, the first one takes its outermost axis (heads, not the
+       dimensions of heads), and what follows from it is decided before the next.
     """
     classes = Classes(labels, np.arange(labels.size), np.zeros(labels.size, bool))
     _merge(classes, labels.equal)

@@ -27,11 +27,13 @@ def cut(model: Model, coupling: Coupling, cuts: Cuts) -> Model:
         PruneError: The coupling is of another graph; no such group or unit; all units of a group; another number of
             units in one block than in the next.
     """
-    analysis, kept = _start(model, coupling, cuts)
+    analysis, graph, kept = _start(model, coupling, cuts)
     _check_nothing_vanishes(kept)
-    inside = {node for composite in analysis.composites for node in composite.nodes}
+    everything = tuple(kept.graph)
+    composites = [composite.within(everything) for composite in analysis.composites]
+    inside = {node for composite in composites for node in composite.nodes}
     known = operators()
-    nodes = [node for node in kept.graph if node not in inside]
+    nodes = [node for node in everything if node not in inside]
     for node in nodes:
         operator = operator_of(node, known)
         if operator is not None and operator.trim is not None:
@@ -39,7 +41,7 @@ def cut(model: Model, coupling: Coupling, cuts: Cuts) -> Model:
     for node in nodes:
         if node.op_type == "Shape":
             restore_sizes(node, kept)
-    for composite in analysis.composites:
+    for composite in composites:
         composite.trim(kept)
     _take_ragged(kept)
     for value, masks in _cut_initializers(kept):
@@ -47,7 +49,7 @@ def cut(model: Model, coupling: Coupling, cuts: Cuts) -> Model:
         for axis, mask in enumerate(masks):
             array = array.compress(mask, axis)
         _store(value, array)
-    return _finish(analysis.model.graph, model)
+    return _finish(graph, model)
 
 
 def mask(model: Model, coupling: Coupling, cuts: Cuts) -> Model:
@@ -63,20 +65,21 @@ def mask(model: Model, coupling: Coupling, cuts: Cuts) -> Model:
     Raises:
         PruneError: As :func:`cut`.
     """
-    analysis, kept = _start(model, coupling, cuts)
+    _, graph, kept = _start(model, coupling, cuts)
     for ragged in kept.classes.labels.ragged:
-        array = _array(ragged.kernel).copy()
+        kernel = kept.graph.initializers[ragged.kernel]
+        array = _array(kernel).copy()
         blocks = array.reshape(len(ragged.columns), -1, *array.shape[1:])
         for block, keep in zip(blocks, kept.of(ragged.columns), strict=True):
             block[:, ~keep] = 0
-        _store(ragged.kernel, array)
+        _store(kernel, array)
     for value, masks in _cut_initializers(kept):
         if not any(_divides(node, index) for node, index in value.uses()):
             array = _array(value).copy()
             for axis, keep in enumerate(masks):
                 array[(slice(None),) * axis + (~keep,)] = 0
             _store(value, array)
-    return Model.from_ir(analysis.model.graph, model.history)
+    return Model.from_ir(graph, model.history)
 
 
 def check_cuts(coupling: Coupling, cuts: Cuts) -> None:
@@ -110,8 +113,8 @@ def _check_units(group: Group, units: NDArray[np.int64]) -> None:
         )
 
 
-def _start(model: Model, coupling: Coupling, cuts: Cuts) -> tuple[Analysis, Kept]:
-    """Return the analysis of a copy of the model, and what is kept of it."""
+def _start(model: Model, coupling: Coupling, cuts: Cuts) -> tuple[Analysis, ir.Model, Kept]:
+    """Return the analysis of a model, a copy of its graph, and what is kept of that."""
     check_cuts(coupling, cuts)
     analysis = analyse_in_full(model)
     found = {members.group.name: members for members in analysis.members}
@@ -125,7 +128,8 @@ def _start(model: Model, coupling: Coupling, cuts: Cuts) -> tuple[Analysis, Kept
     removed = np.zeros(len(analysis.classes.stays), bool)
     for name, units in cuts.items():
         removed[found[name].classes[np.asarray(units, np.int64)]] = True
-    return analysis, Kept(analysis.model.graph.graph, analysis.classes, removed)
+    graph = analysis.model.copy_graph()
+    return analysis, graph, Kept(graph.graph, analysis.classes, removed)
 
 
 def _check_nothing_vanishes(kept: Kept) -> None:
@@ -152,10 +156,11 @@ def _take_ragged(kept: Kept) -> None:
         columns = kept.of(ragged.columns)
         if columns.all():
             continue
-        array = _array(ragged.kernel)
+        kernel = kept.graph.initializers[ragged.kernel]
+        array = _array(kernel)
         blocks = array.reshape(len(columns), -1, *array.shape[1:])
         taken = [block[:, keep] for block, keep in zip(blocks, columns, strict=True)]
-        _store(ragged.kernel, np.concatenate(taken))
+        _store(kernel, np.concatenate(taken))
 
 
 def _divides(node: ir.Node, index: int) -> bool:

@@ -1,7 +1,7 @@
 """What each operator does to the axes of its operands, and what has to change in it when they are cut.
 
-A rule says which positions are cut together (:mod:`compress.prune.labels`); axes that it says nothing about stay. A trim
-changes what the node itself holds: sizes, shapes, attributes.
+A rule says which positions are cut together (:mod:`compress.prune.labels`); axes that it says nothing about stay. A
+trim changes what the node itself holds: sizes, shapes, attributes.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,8 +42,8 @@ def operators() -> Mapping[str, Operator]:
     )
 
     families = (
-        attention, convolution, elementwise, indexing, matmul, movement, normalization, pooling, quantization, recurrent,
-        reduction, reshaping,
+        attention, convolution, elementwise, indexing, matmul, movement,
+        normalization, pooling, quantization, recurrent, reduction, reshaping,
     )  # fmt: skip
     return {name: operator for family in families for name, operator in family.OPERATORS.items()}
 

@@ -73,7 +73,7 @@ def _relate_outer(node: ir.Node, labels: Labels) -> None:
 def _add_ragged(labels: Labels, kernel: ir.Value | None, columns: Ids) -> None:
     source = _kernel_source(kernel)
     labels.pin(labels.ids(kernel, 1), "is shared by the groups of a convolution")
-    labels.ragged.append(Ragged(source, columns))
+    labels.ragged.append(Ragged(str(source.name), columns))
 
 
 def _kernel_source(kernel: ir.Value | None) -> ir.Value:

@@ -108,7 +108,7 @@ def trim_gather(node: ir.Node, kept: Kept) -> None:
 
 
 def relate_shape(node: ir.Node, labels: Labels) -> None:
-    """Leave axes of fixed size free: who reads their size gets the old one (``compress.prune.shapes.restore_sizes``)."""
+    """Leave axes of fixed size free: who reads a size gets the old one (``compress.prune.shapes.restore_sizes``)."""
     if node.outputs[0].is_graph_output():
         raise NoRuleError
     x = node.inputs[0]

@@ -22,7 +22,7 @@ def relate_gemm(node: ir.Node, labels: Labels) -> None:
 
 
 def relate_matmul(node: ir.Node, labels: Labels) -> None:
-    """Relate A […, M, K], B […, K, N] and Y […, M, N]; either may be a vector. Products of two activations have heads."""
+    """Relate A […, M, K], B […, K, N] and Y […, M, N]; either may be a vector. Two activations have heads in common."""
     a, b, y = node.inputs[0], node.inputs[1], node.outputs[0]
     if a is None or b is None:
         raise NoRuleError

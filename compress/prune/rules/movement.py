@@ -65,14 +65,14 @@ def relate_expanded(node: ir.Node, labels: Labels) -> None:
             labels.ids(y, axis)
             if axis >= offset:
                 labels.ids(x, axis - offset)
-    can_expand(node, 1, labels)
+    can_expand(node, labels)
 
 
 def relate_filled(node: ir.Node, labels: Labels) -> None:
     """Leave every axis free whose size can be set: all elements are equal."""
     for axis in range(len(labels.shape(node.outputs[0]))):
         labels.ids(node.outputs[0], axis)
-    can_expand(node, 0, labels)
+    can_expand(node, labels)
 
 
 def relate_tiled(node: ir.Node, labels: Labels) -> None:

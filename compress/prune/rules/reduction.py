@@ -28,11 +28,11 @@ def relate_reduced(node: ir.Node, labels: Labels) -> None:
 
 def _axes(node: ir.Node, labels: Labels, rank: int) -> set[int]:
     if "axes" in node.attributes:
-        given = node.attributes["axes"].as_ints()
+        given = list(node.attributes["axes"].as_ints())
     elif len(node.inputs) > 1 and node.inputs[1] is not None:
         given = [int(axis) for axis in labels.constant(node.inputs[1]).ravel()]
     else:
-        given = ()
+        given = []
     if not given and not node.attributes.get_int("noop_with_empty_axes", 0):
         return set(range(rank))
     return {axis % rank for axis in given}
@@ -68,6 +68,10 @@ def _last_by_default(node: ir.Node, labels: Labels, rank: int) -> int:  # noqa: 
     return node.attributes.get_int("axis", -1)
 
 
+def _second_by_default(node: ir.Node, labels: Labels, rank: int) -> int:  # noqa: ARG001 one of several
+    return node.attributes.get_int("axis", 1)
+
+
 def _constant_axis(node: ir.Node, labels: Labels, rank: int) -> int:  # noqa: ARG001 one of several
     return int(labels.constant(node.inputs[1]).ravel()[0])
 
@@ -82,7 +86,7 @@ def relate_softmax(node: ir.Node, labels: Labels) -> None:
     if version >= 13:
         _along(_last_by_default)(node, labels)
     else:
-        _along(lambda node, labels, rank: node.attributes.get_int("axis", 1), from_there_on=True)(node, labels)
+        _along(_second_by_default, from_there_on=True)(node, labels)
 
 
 def relate_top(node: ir.Node, labels: Labels) -> None:
