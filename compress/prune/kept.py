@@ -19,11 +19,13 @@ class Kept:
         graph: It is changed in place.
         classes: What is cut together in it.
         removed: For each class, whether it goes.
+        names: Of all values; a new one gets another.
     """
 
     graph: ir.Graph
     classes: Classes
     removed: NDArray[np.bool_]
+    names: set[str]
 
     def of(self, ids: Ids) -> NDArray[np.bool_]:
         """Return for each label whether it is kept."""
@@ -51,12 +53,18 @@ class Kept:
 
     def add_constant(self, array: Array, name: str) -> ir.Value:
         """Return a new initializer."""
-        while name in self.graph.initializers:
-            name += "_"
+        name = self.free_name(name)
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
         value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.from_numpy(array.dtype))
         self.graph.register_initializer(value)
         return value
+
+    def free_name(self, name: str) -> str:
+        """Return a name that no value has; it is taken then."""
+        while name in self.names:
+            name += "_"
+        self.names.add(name)
+        return name
 
     def set_constant(self, node: ir.Node, index: int, array: Array) -> None:
         """Let a node read a new initializer: the one it reads may be somebody else's too."""
@@ -65,3 +73,9 @@ class Kept:
         old = node.inputs[index]
         stem = f"{node.name}.{index}" if old is None else f"{old.name}.cut"
         node.replace_input_with(index, self.add_constant(array, stem))
+
+
+def names_of(graph: ir.Graph) -> set[str]:
+    """Return the names of all values of a graph."""
+    made = {str(value.name) for node in graph.all_nodes() for value in node.outputs}
+    return made | {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}

@@ -4,19 +4,20 @@ import numpy as np
 import onnx_ir as ir
 
 from compress.prune.kept import Kept
-from compress.prune.labels import Labels
+from compress.prune.labels import Labels, NoRuleError
 
 _NOT_SET = "has a size that is computed with"
 
 
 def can_reshape(node: ir.Node, labels: Labels) -> None:
-    """Pin the axes of what Reshape makes whose size cannot be set: those that are dynamic beside another that is."""
-    y = node.outputs[0]
-    dynamic = [axis for axis in range(len(labels.shape(y))) if labels.is_dynamic(y, axis)]
-    if len(dynamic) < 2:
-        return
-    for axis in dynamic:
-        labels.pin(labels.ids(y, axis), _NOT_SET)
+    """Check that the sizes that Reshape reads are constant or depend on shapes alone.
+
+    Raises:
+        NoRuleError: They depend on what an input holds.
+    """
+    vector = node.inputs[1]
+    if vector is None or not (vector.is_initializer() or vector.name in labels.concrete.values):
+        raise NoRuleError
 
 
 def can_expand(node: ir.Node, labels: Labels) -> None:
@@ -30,45 +31,60 @@ def can_expand(node: ir.Node, labels: Labels) -> None:
 def trim_sizes(node: ir.Node, index: int, kept: Kept) -> None:
     """Set the sizes that a node reads for those axes of its first output that were cut.
 
-    1. In a constant vector, a size is replaced; -1 and 0 (as in the input) stay where they still say the right thing.
-    2. In a vector put together by Concat, the piece of that axis is replaced.
+    1. A size of -1, and one of 0 (as in the input) where it still says the right thing, stays.
+    2. In a constant vector, a size is replaced; in one put together by Concat, the piece of that axis.
     3. In any other, the new sizes are put over the computed ones.
+    4. The size of an axis that is cut and dynamic (heads merged with a batch) is scaled.
     """
-    y = node.outputs[0]
+    y, vector = node.outputs[0], node.inputs[index]
     old, new = kept.old_shape(y), kept.new_shape(y)
-    vector = node.inputs[index]
     if old == new or vector is None:
         return
     offset = len(old) - kept.old_shape(vector)[0]
-    labels = kept.classes.labels
-    dynamic = [axis for axis in range(len(old)) if labels.is_dynamic(y, axis)]
-    sizes = {
-        axis - offset: -1 if axis in dynamic else new[axis]
-        for axis in range(len(old))
-        if old[axis] != new[axis] and axis >= offset
-    }
-    if vector.is_initializer():
-        _trim_constant(node, index, sizes, kept)
-    elif not _trim_pieces(node, index, sizes, kept):
+    axes = [axis for axis in range(offset, len(old)) if old[axis] != new[axis]]
+    axes = [axis for axis in axes if _is_to_set(node, vector, axis, offset, kept)]
+    dynamic = [axis for axis in axes if kept.classes.labels.is_dynamic(y, axis)]
+    sizes = {axis - offset: new[axis] for axis in axes if axis not in dynamic}
+    if dynamic:
+        _scale(node, index, {axis - offset: (old[axis], new[axis]) for axis in dynamic}, kept)
+    if sizes and vector.is_initializer():
+        entries = kept.constant(vector).astype(np.int64).copy()
+        entries[list(sizes)] = list(sizes.values())
+        kept.set_constant(node, index, entries)
+    elif sizes and (dynamic or not _trim_pieces(node, index, sizes, kept)):
         _override(node, index, sizes, kept)
 
 
-def _trim_constant(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -> None:
-    vector = kept.constant(node.inputs[index]).astype(np.int64).copy()
-    given = kept.new_shape(node.inputs[0]) if node.op_type == "Reshape" else ()
-    wanted = kept.new_shape(node.outputs[0])
-    for axis, size in sizes.items():
-        copied = vector[axis] == 0 and axis < len(given) and given[axis] == wanted[axis]
-        if vector[axis] != -1 and not copied:
-            vector[axis] = size
-    kept.set_constant(node, index, vector)
+def _is_to_set(node: ir.Node, vector: ir.Value, axis: int, offset: int, kept: Kept) -> bool:
+    """Return whether the size given for an axis says anything else than what is right after the cut."""
+    labels = kept.classes.labels
+    entries = kept.constant(vector) if vector.is_initializer() else labels.concrete.values[vector.name or ""]
+    if node.op_type != "Reshape" or entries[axis - offset] > 0:
+        return True
+    if entries[axis - offset] == -1:
+        return False
+    return kept.new_shape(node.inputs[0])[axis] != kept.new_shape(node.outputs[0])[axis]
+
+
+def _scale(node: ir.Node, index: int, sizes: dict[int, tuple[int, int]], kept: Kept) -> None:
+    """Multiply computed sizes by what is left of them: first with what is new, so that the division leaves no rest."""
+    vector = node.inputs[index]
+    length = kept.old_shape(vector)[0]
+    for op, place in (("Mul", 1), ("Div", 0)):
+        factors = np.array([sizes[axis][place] if axis in sizes else 1 for axis in range(length)], np.int64)
+        name = f"{node.name}.sizes.{op}"
+        step = ir.node(op, [vector, kept.add_constant(factors, f"{name}.factors")], name=name)
+        step.outputs[0].name = kept.free_name(name)
+        kept.graph.insert_before(node, step)
+        vector = step.outputs[0]
+    node.replace_input_with(index, vector)
 
 
 def _trim_pieces(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -> bool:
     """Replace the constant pieces of a concatenated vector; return whether that was possible."""
     vector = node.inputs[index]
     concat = None if vector is None else vector.producer()
-    if concat is None or concat.op_type != "Concat" or any(size < 0 for size in sizes.values()):
+    if concat is None or concat.op_type != "Concat":
         return False
     pieces = list(concat.inputs)
     starts = np.cumsum([0, *(kept.old_shape(piece)[0] for piece in pieces)])
@@ -79,10 +95,9 @@ def _trim_pieces(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -
         if piece is None or not piece.is_initializer():
             return False
         array = changed.setdefault(place, kept.constant(piece).astype(np.int64).copy())
-        if array[axis - starts[place]] >= 0:
-            array[axis - starts[place]] = size
+        array[axis - starts[place]] = size
     own = ir.node("Concat", pieces, {"axis": 0}, name=f"{node.name}.sizes")
-    own.outputs[0].name = f"{node.name}.sizes"
+    own.outputs[0].name = kept.free_name(f"{node.name}.sizes")
     kept.graph.insert_before(node, own)
     for place, array in changed.items():
         kept.set_constant(own, place, array)
@@ -105,7 +120,7 @@ def _put_over(vector: ir.Value, sizes: dict[int, int], name: str, kept: Kept) ->
     entries = np.array([sizes.get(axis, 0) for axis in range(length)], np.int64)
     operands = [kept.add_constant(replaced, f"{name}.mask"), kept.add_constant(entries, f"{name}.given"), vector]
     where = ir.node("Where", operands, name=name)
-    where.outputs[0].name = name
+    where.outputs[0].name = kept.free_name(name)
     return where
 
 

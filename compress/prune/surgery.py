@@ -10,7 +10,7 @@ from compress.errors import ConditionError, PruneError, suggest
 from compress.model import Model
 from compress.prune.coupling import Analysis, analyse_in_full
 from compress.prune.groups import Coupling, Cuts, Group
-from compress.prune.kept import Kept
+from compress.prune.kept import Kept, names_of
 from compress.prune.rules import operator_of, operators
 from compress.prune.shapes import restore_sizes
 
@@ -43,12 +43,12 @@ def cut(model: Model, coupling: Coupling, cuts: Cuts) -> Model:
             restore_sizes(node, kept)
     for composite in composites:
         composite.trim(kept)
-    _take_ragged(kept)
     for value, masks in _cut_initializers(kept):
         array = _array(value)
         for axis, mask in enumerate(masks):
             array = array.compress(mask, axis)
         _store(value, array)
+    _take_ragged(kept)
     return _finish(graph, model)
 
 
@@ -129,7 +129,7 @@ def _start(model: Model, coupling: Coupling, cuts: Cuts) -> tuple[Analysis, ir.M
     for name, units in cuts.items():
         removed[found[name].classes[np.asarray(units, np.int64)]] = True
     graph = analysis.model.copy_graph()
-    return analysis, graph, Kept(graph.graph, analysis.classes, removed)
+    return analysis, graph, Kept(graph.graph, analysis.classes, removed, names_of(graph.graph))
 
 
 def _check_nothing_vanishes(kept: Kept) -> None:
