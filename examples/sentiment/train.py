@@ -6,9 +6,10 @@ The exact commands (two cores, some minutes)::
     python examples/fetch.py minilm sentiment
     python examples/sentiment/train.py --seed 0 --epochs 3
 
-Sentences with a mean rating of at least 1 in size are used: positive or negative. 2,000 of them, picked by the seed,
-are the test set, which training never sees. ``student.safetensors`` is what a three-layer student starts from: every
-second layer of the fine-tuned network.
+Film sentences with a mean rating of at least 1 in size are used: positive or negative. 2,000 of them, picked by the
+seed, are the test set, which training never sees. ``unlabelled.npz`` has the others, film sentences without a clear
+rating, and sentences on products and news: distillation needs no labels. ``student.safetensors`` is what a three-layer
+student starts from: every second layer of the fine-tuned network.
 """
 
 import argparse
@@ -25,9 +26,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+Tokens = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""input_ids and attention_mask, each [sentences, 64]."""
+Indices = NDArray[np.int64]
+
 HERE = Path(__file__).parent
 TEST, LENGTH = 2000, 64
-RATINGS = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+SOURCES = {
+    name: f"hutto_ICWSM_2014/{name}_GroundTruth.txt"
+    for name in ("movieReviewSnippets", "amazonReviewSnippets", "nytEditorialSnippets")
+}
 
 
 def cache_folder() -> Path:
@@ -35,19 +43,37 @@ def cache_folder() -> Path:
     return Path(os.environ.get("COMPRESS_CACHE") or Path.home() / ".cache" / "edge-compress")
 
 
-def read_sentences() -> tuple[list[str], NDArray[np.int64]]:
-    """Return the sentences that are clearly positive or negative, and their labels (1 is positive)."""
+def read_rated(name: str) -> list[tuple[float, str]]:
+    """Return the sentences of one source with their mean ratings, -4 to 4."""
     with tarfile.open(cache_folder() / "sentiment" / "hutto_ICWSM_2014.tar.gz") as archive:
-        content = archive.extractfile(RATINGS)
+        content = archive.extractfile(SOURCES[name])
         if content is None:
-            raise SystemExit(f"the archive has no {RATINGS}: run `python examples/fetch.py sentiment`")
+            raise SystemExit(f"the archive has no {SOURCES[name]}: run `python examples/fetch.py sentiment`")
         lines = content.read().decode("utf-8", errors="replace").splitlines()
-    rated = [(float(fields[1]), fields[2]) for line in lines if len(fields := line.split("\t")) == 3]
-    clear = [(rating, text) for rating, text in rated if abs(rating) >= 1]
-    return [text for _, text in clear], np.array([rating > 0 for rating, _ in clear], np.int64)
+    return [(float(fields[1]), fields[2]) for line in lines if len(fields := line.split("\t")) == 3]
 
 
-def tokenize(sentences: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def read_sentences() -> tuple[list[str], NDArray[np.int64], list[str]]:
+    """Return clearly positive or negative film sentences, their labels (1 is positive), and sentences without any."""
+    films = read_rated("movieReviewSnippets")
+    clear = [(rating, text) for rating, text in films if abs(rating) >= 1]
+    others = [text for rating, text in films if abs(rating) < 1]
+    for name in ("amazonReviewSnippets", "nytEditorialSnippets"):
+        others += [text for _, text in read_rated(name)]
+    return [text for _, text in clear], np.array([rating > 0 for rating, _ in clear], np.int64), others
+
+
+def write_arrays(labels: NDArray[np.int64], tokens: Tokens, others: Tokens, test: Indices, rest: Indices) -> None:
+    """Write the token arrays of test, training and unlabelled sentences into the cache folder."""
+    folder = cache_folder() / "sentiment"
+    for name, index in (("test", test), ("train", rest)):
+        arrays = {"input_ids": tokens[0][index], "attention_mask": tokens[1][index], "labels": labels[index]}
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
+    ids, mask = (np.concatenate([own[rest], other]) for own, other in zip(tokens, others, strict=True))
+    np.savez(folder / "unlabelled.npz", allow_pickle=False, input_ids=ids, attention_mask=mask)
+
+
+def tokenize(sentences: list[str]) -> Tokens:
     """Return input_ids and attention_mask, each [sentences, 64]."""
     from tokenizers import Tokenizer
 
@@ -115,15 +141,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--data-only", action="store_true", help="write the token arrays, train nothing")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    sentences, labels = read_sentences()
+    sentences, labels, others = read_sentences()
     ids, mask = tokenize(sentences)
     order = np.random.default_rng(options.seed).permutation(len(sentences))
     test, rest = order[:TEST], order[TEST:]
-    for name, index in (("test", test), ("train", rest)):
-        arrays = {"input_ids": ids[index], "attention_mask": mask[index], "labels": labels[index]}
-        np.savez(cache_folder() / "sentiment" / f"{name}.npz", allow_pickle=False, **arrays)
+    write_arrays(labels, (ids, mask), tokenize(others), test, rest)
+    if options.data_only:
+        return
     print(f"{len(rest)} training and {len(test)} test sentences, {labels.mean():.1%} positive")
 
     model = sentiment_net()
