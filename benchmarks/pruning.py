@@ -11,7 +11,7 @@ by us on the exported graphs; multiples of 8, at least a tenth of each layer sta
 original with the same settings, samples and seed. torch-pruning's nets are exported for that. Its magnitude is the
 mean of the squared norms of a group's tensors and of the gains of BatchNormalization; ours is the mean of the norms of
 the exported kernels, into which BatchNormalization is folded, so torch-pruning also gets a net in that form. Lines that
-say "least squares" and "default" use what only we have; the recovery is the same.
+say "least squares" and "default" (Fisher scores, least squares) use what only we have; the recovery is the same.
 
 Accuracy is top-1 on the evaluation set. ``structures`` cuts half of everything in nets that are hard to prune.
 """
@@ -46,8 +46,6 @@ from compress.measure.score import measure_score
 from compress.model import Model, TensorSpec
 from compress.project import load_project
 from compress.prune.coupling import analyse
-from compress.prune.groups import Cuts
-from compress.prune.reconstruct import update_readers
 from compress.prune.settings import PruneSettings
 from compress.prune.step import prune
 from compress.resources import data_folder
@@ -123,13 +121,16 @@ def compare_accuracy(case: Case, options: argparse.Namespace) -> None:
 
 def candidates(case: Case, options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Callable[[], Model]]]:
     """Yield the lines of the table: a name, and what cuts the net."""
-    shared = {"amount": f"{options.remove}%macs", "allocation": options.allocation, "steps": 0}
-    l2 = {"importance": "l2", "aggregation": "mean", "normalisation": "mean", "multiple": MULTIPLE, "floor": FLOOR}
+    shared = {
+        "amount": f"{options.remove}%macs", "allocation": options.allocation, "multiple": MULTIPLE, "floor": FLOOR,
+        "steps": 0,
+    }  # fmt: skip
+    l2 = {**shared, "importance": "l2", "aggregation": "mean", "normalisation": "mean"}
     yield "torch-pruning", lambda: their_cut(case, case.module, options)
     yield "torch-pruning, folded", lambda: their_cut(case, fold_batch_norm(case.module), options)
-    yield "here", lambda: our_cut(case, {**shared, **l2}, folder)
-    yield "here, least squares", lambda: our_cut(case, {**shared, **l2}, folder, updated=True)
-    yield "here, default importance", lambda: our_cut(case, {**shared, "multiple": MULTIPLE, "floor": FLOOR}, folder)
+    yield "here", lambda: our_cut(case, {**l2, "update": "none"}, folder)
+    yield "here, least squares", lambda: our_cut(case, {**l2, "update": "least-squares"}, folder)
+    yield "here, default", lambda: our_cut(case, shared, folder)
 
 
 def their_cut(case: Case, module: nn.Module, options: argparse.Namespace) -> Model:
@@ -151,16 +152,12 @@ def their_cut(case: Case, module: nn.Module, options: argparse.Namespace) -> Mod
     return to_model(module, case.spec)
 
 
-def our_cut(case: Case, settings: Mapping[str, Any], folder: Path, *, updated: bool = False) -> Model:
-    """Return the graph after the step `prune` without training, with the readers updated where that is wanted."""
+def our_cut(case: Case, settings: Mapping[str, Any], folder: Path) -> Model:
+    """Return the graph after the step `prune` without training."""
     context = StepContext(
         load_target("cpu"), case.calibration, 1, SEED, Store(folder), lambda *_: None, original=case.model
     )
-    result = prune(case.model, PruneSettings.model_validate(settings), context)
-    if not updated:
-        return result.model
-    coupling, cuts = analyse(case.model), _cuts_of(result.metrics)
-    return update_readers(case.model, result.model, coupling, cuts, case.calibration, threads=1)
+    return prune(case.model, PruneSettings.model_validate(settings), context).model
 
 
 def recover(case: Case, model: Model, options: argparse.Namespace) -> Model:
@@ -256,10 +253,6 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
                 sequence[index - 1] = nn.utils.fuse_conv_bn_eval(convolution, norm)
                 sequence[index] = nn.Identity()
     return folded
-
-
-def _cuts_of(metrics: Mapping[str, Any]) -> Cuts:
-    return {name: tuple(planned["units"]) for name, planned in metrics["plan"]["cuts"].items()}
 
 
 def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
