@@ -14,6 +14,7 @@ from compress.gate import Policy, override_policy
 from compress.intake import IntakeOptions
 from compress.model import JsonValue, TensorSpec
 from compress.project import Project, load_project
+from compress.prune.amount import parse_amount
 from compress.recipe import DEFAULT, Recipe, load_recipe
 from compress.report.record import Report
 from compress.targets import Target, load_target
@@ -27,6 +28,7 @@ class RunOptions:
         targets: Names of targets.
         data: Calibration samples.
         evaluation: Labelled evaluation samples.
+        prune: What is pruned before the other steps of the recipe, ``"50%macs"``; nothing where None.
         gate: Keys of the policy that win over the project's, as the policy spells them.
         threads: Threads of the engines while latency is measured.
         batch: Samples a call while latency is measured.
@@ -40,6 +42,7 @@ class RunOptions:
     evaluation: str | None = None
     metric: str | None = None
     recipe: str = DEFAULT
+    prune: str | None = None
     out: Path | None = None
     gate: Mapping[str, object] = field(default_factory=dict)
     inputs: tuple[TensorSpec, ...] = ()
@@ -130,11 +133,20 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         options=_in_working_folder(options),
         project=project,
         targets=targets,
-        recipe=load_recipe(options.recipe).within(options.time_budget_seconds),
+        recipe=_load_recipe(options),
         metric=load_metric(options.metric or project.data.metric, project.folder),
         policy=override_policy(project.gate, options.gate),
         out=options.out or default_out(model),
     )
+
+
+def _load_recipe(options: RunOptions) -> Recipe:
+    recipe = load_recipe(options.recipe)
+    if options.prune is not None:
+        amount = parse_amount(options.prune)
+        timing = {"latency_threads": options.threads, "latency_batch": options.batch}
+        recipe = recipe.pruned({"amount": str(amount), "plan": None, **timing})
+    return recipe.within(options.time_budget_seconds)
 
 
 def default_out(model: Path) -> Path:

@@ -15,6 +15,7 @@ from compress.model import JsonValue
 from compress.steps import Step, StepSettings
 
 STEPS: dict[str, tuple[str, str, str]] = {
+    "prune": ("compress.prune.step", "prune", "PruneSettings"),
     "distill": ("compress.distill.step", "distill", "DistillSettings"),
     "sparsify": ("compress.prune.sparsify_step", "sparsify", "SparsifySettings"),
     "quantize": ("compress.quantize.static", "quantize_static", "QuantizeSettings"),
@@ -33,6 +34,8 @@ RECIPES: dict[str, str] = {
 DEFAULT = "auto"
 _ORDER_KEYS = ("steps", "attempts")
 _TIME_BUDGET = "time_budget_seconds"
+_PRUNE = "prune"
+_LAST_TRAINING = "last_training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,45 @@ class Recipe:
         names: list[JsonValue] = [[step.name for step in attempt] for attempt in self.attempts]
         order: dict[str, JsonValue] = {"steps": names[0]} if len(names) == 1 else {"attempts": names}
         settings = {step.name: step.settings for attempt in self.attempts for step in attempt}
-        return {**order, **{name: each.model_dump(mode="json") for name, each in settings.items()}}
+        return {**order, **{name: each.model_dump(mode="json", exclude_none=True) for name, each in settings.items()}}
 
     def within(self, seconds: float | None) -> "Recipe":
         """Return the recipe with a time budget for each step that can have one and has none; as it is for None."""
         if seconds is None:
             return self
         return replace(self, attempts=tuple(tuple(_within(step, seconds) for step in steps) for steps in self.attempts))
+
+
+    def pruned(self, settings: Mapping[str, object]) -> "Recipe":
+        """Return the recipe with pruning before the other steps of every attempt.
+
+        Args:
+            settings: Of the step ``prune``; a recipe that has the step already keeps those that are not named here.
+
+        Raises:
+            ConfigError: A setting is wrong.
+        """
+        return replace(self, attempts=tuple(_leave_training(_pruned(steps, settings)) for steps in self.attempts))
+
+
+def _pruned(steps: tuple[PlannedStep, ...], settings: Mapping[str, object]) -> tuple[PlannedStep, ...]:
+    own = [step for step in steps if step.name == _PRUNE]
+    stated = {key: value for step in own for key, value in step.settings.model_dump(exclude_unset=True).items()}
+    planned = _plan_step(_PRUNE, {**stated, **settings}, "--prune")
+    return tuple(planned if step in own else step for step in steps) if own else (planned, *steps)
+
+
+def _leave_training(steps: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:
+    """Return the steps of an attempt; where ``distill`` follows ``prune``, the last training is left to it."""
+    names = [step.name for step in steps]
+    if _PRUNE not in names or "distill" not in names[names.index(_PRUNE) :]:
+        return steps
+    return tuple(
+        replace(step, settings=step.settings.model_copy(update={_LAST_TRAINING: False}))
+        if step.name == _PRUNE and _LAST_TRAINING not in step.settings.model_fields_set
+        else step
+        for step in steps
+    )
 
 
 def _within(step: PlannedStep, seconds: float) -> PlannedStep:
@@ -96,7 +131,7 @@ def _resolve(name: str, table: Mapping[str, object], place: str) -> Recipe:
         if key not in _ORDER_KEYS and key not in used:
             raise ConfigError(f"{place}: settings for `{key}`, which is not in `steps`", hint=f"add it to {used}")
     planned = {step: _plan_step(step, table.get(step, {}), place) for step in dict.fromkeys(used)}
-    return Recipe(name, tuple(tuple(planned[step] for step in attempt) for attempt in attempts))
+    return Recipe(name, tuple(_leave_training(tuple(planned[step] for step in attempt)) for attempt in attempts))
 
 
 def _read_order(table: Mapping[str, object], place: str) -> list[list[str]]:

@@ -24,6 +24,10 @@ class StepSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def also_depends_on(self, target: Target) -> JsonValue:  # noqa: ARG002
+        """Return what else a result with these settings depends on: files they name, the device that is measured."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
@@ -72,7 +76,7 @@ def run_step(name: str, step: Step, settings: StepSettings, model: Model, contex
     """
     digest = model.digest()
     stated: dict[str, JsonValue] = settings.model_dump(mode="json")
-    key = step_key(name, stated, digest, context)
+    key = step_key(name, [stated, settings.also_depends_on(context.target)], digest, context)
     found = context.store.get(key)
     if found is not None:
         record = StepRecord(**json.loads(found["record.json"]))

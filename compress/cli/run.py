@@ -34,6 +34,11 @@ def add_parser(commands: "Subparsers") -> None:
         metavar="NAME|FILE",
         help="auto (default: INT8, and training only where that misses the budget), int8, int8-qat, float, or a file",
     )
+    parser.add_argument(
+        "--prune",
+        metavar="AMOUNT",
+        help="50%%macs: take away half of the MACs (or params, bytes, measured latency) before the other steps",
+    )
     parser.add_argument("--time-budget", metavar="TIME", help="10m: how long each training may take at most")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: <model>.compressed)")
     parser.add_argument("--resume", action="store_true", help="take up the finished steps of a run that was killed")
@@ -93,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
         evaluation=options.eval,
         metric=options.metric,
         recipe=options.recipe,
+        prune=options.prune,
         out=options.out,
         gate={key: getattr(options, key) for key in keys if getattr(options, key) is not None},
         inputs=tuple(parse_input(text) for text in options.input),

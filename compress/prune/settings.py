@@ -1,0 +1,121 @@
+"""Settings of the step ``prune``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from compress.distill.choice import DistillSettings
+from compress.errors import UsageError
+from compress.model import JsonValue
+from compress.prune.allocation import AllocationName
+from compress.prune.amount import Amount, parse_amount
+from compress.prune.importance import Aggregation, CriterionName, Normalisation
+from compress.prune.rounding import Rounding
+from compress.store import hash_file
+from compress.targets import Target
+
+
+class PruneSettings(DistillSettings):
+    """Settings of the step ``prune``: how much goes, what goes first, and how the rest learns to make up for it.
+
+    The settings of training are those of the step ``distill``; by default training goes on for as long as the fidelity
+    on held-out samples gets better, ``time_budget_seconds`` in all.
+
+    Attributes:
+        amount: What is removed, ``"50%macs"``: a share of MACs, params, bytes, or of the latency as it is measured on
+            the target. Either this or ``plan``.
+        plan: Path of a stored plan, from the working folder, whose cuts are made instead of new ones.
+        importance: What says which units of a group go first.
+        aggregation: How the scores of all tensors of a group become one.
+        normalisation: What makes groups comparable: ``none`` takes scores as they are; ``mean``, ``max``, ``sum`` and
+            ``gaussian`` relate them to their own group; ``parameters`` divides them by the parameters of a unit,
+            ``cost`` by what cutting it saves of the amount's quantity (MACs for latency). ``auto`` takes ``cost`` for
+            scores that are errors (taylor, fisher, reconstruction), ``mean`` for others.
+        samples: Calibration samples that scores and sensitivities are measured on, at most.
+        allocation: How the amount is distributed: ``uniform`` takes the same share of each group, ``global`` the least
+            important units of all, ``isomorphic`` those within families of equal groups, ``sensitivity`` what harms
+            held-out samples least for what it saves.
+        rounds: The amount is removed in so many rounds, each with its own scores and training.
+        multiple: What the channels of convolutions are a multiple of; ``auto`` takes 16, or 8 in groups of less than
+            64, and smaller ones only where the amount cannot be reached otherwise.
+        floor: Share of each group that stays.
+        exclude: Names of groups that stay whole, with ``*`` and ``?``; ``compress inspect`` lists them.
+        update: ``least-squares`` lets the layers that read what was cut make up for it as well as they can, before any
+            training; it costs a minute for a large model.
+        steps: Optimizer steps of the training after each round, at most; 0 trains nothing.
+        last_training: Whether there is a training after the last round too; a recipe with ``distill`` after ``prune``
+            leaves it to that step.
+        latency_threads: Threads of the engines whose latency is measured.
+        latency_batch: Samples a call.
+        latency_seconds: How long one engine is measured at most.
+    """
+
+    amount: str | None = None
+    plan: Annotated[str | None, Field(validate_default=True)] = None
+    importance: CriterionName = "fisher"
+    aggregation: Aggregation = "sum"
+    normalisation: Normalisation | Literal["auto"] = "auto"
+    samples: PositiveInt = 128
+    allocation: AllocationName = "global"
+    rounds: PositiveInt = 1
+    multiple: PositiveInt | Literal["auto"] = "auto"
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    exclude: tuple[str, ...] = ()
+    update: Literal["least-squares", "none"] = "least-squares"
+    steps: NonNegativeInt = 2000
+    patience: NonNegativeInt = 5
+    last_training: bool = True
+    latency_threads: PositiveInt = 1
+    latency_batch: PositiveInt = 1
+    latency_seconds: PositiveFloat = 2.0
+
+    @field_validator("amount")
+    @classmethod
+    def _check_amount(cls, text: str | None) -> str | None:
+        try:
+            return None if text is None else str(parse_amount(text))
+        except UsageError as error:
+            raise _problem(f"{error.message}; {error.hint}") from None
+
+    @field_validator("plan")
+    @classmethod
+    def _check_plan(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if "amount" in info.data and (info.data["amount"] is None) == (path is None):
+            raise _problem('either `amount = "50%macs"` or `plan = "plan.json"` says what goes')
+        if path is not None and not Path(path).is_file():
+            raise _problem(f"{path} is not a file")
+        return path
+
+    @property
+    def goal(self) -> Amount | None:
+        """What is to be removed, None where a plan says it."""
+        return None if self.amount is None else parse_amount(self.amount)
+
+    @property
+    def scaling(self) -> Normalisation:
+        """The normalisation, ``auto`` resolved."""
+        if self.normalisation != "auto":
+            return self.normalisation
+        return "cost" if self.importance in ("taylor", "fisher", "reconstruction") else "mean"
+
+    def rounding(self, finer: int) -> Rounding:
+        """Return how numbers of units are rounded, the automatic multiples divided by a number."""
+        return Rounding(None if self.multiple == "auto" else self.multiple, finer, self.floor)
+
+    def recovery(self, seconds: float) -> DistillSettings:
+        """Return the settings of one training, which may take some seconds (0 is no limit)."""
+        table = {name: getattr(self, name) for name in DistillSettings.model_fields}
+        return DistillSettings.model_validate({**table, "time_budget_seconds": seconds})
+
+    def also_depends_on(self, target: Target) -> JsonValue:
+        """Return the target, where its latency decides, and the content of the plan."""
+        goal = self.goal
+        timed: JsonValue = target.model_dump(mode="json") if goal and goal.quantity == "latency" else None
+        return timed if self.plan is None else hash_file(Path(self.plan))
+
+
+def _problem(text: str) -> PydanticCustomError:
+    """Return an error that is shown without a prefix."""
+    return PydanticCustomError("prune", "{problem}", {"problem": text})
