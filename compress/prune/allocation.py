@@ -159,7 +159,7 @@ def _slopes(choice: Choice, group: Group) -> list[float]:
     if not chunks:
         return []
     marks = sorted({max(1, round(share * len(chunks))) for share in SHARES})
-    measured = [0.0, *(choice.damage(cuts_of(chunks[:mark])) for mark in marks)]
+    measured = [choice.damage(cuts_of(chunks[:mark])) for mark in (0, *marks)]
     cost = choice.unit_costs.get(group.name, 0.0)
     slopes: list[float] = []
     for (begin, end), (less, more) in zip(pairwise([0, *marks]), pairwise(measured), strict=True):

@@ -104,7 +104,7 @@ class Search:
     def _harm(self, cuts: Cuts) -> float:
         key = tuple(sorted(cuts.items()))
         if key not in self._damage:
-            self._damage[key] = self._judge.damage(self._cut(cuts))
+            self._damage[key] = self._judge.damage(self._cut(cuts) if cuts else self._model)
         return self._damage[key]
 
     def _explain(self, most: OutOfReach, settings: PruneSettings) -> PruneError:
