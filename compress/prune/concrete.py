@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from compress.errors import CompressError, PruneError
 from compress.model import BATCH, Model, TensorSpec
+from compress.prune.names import free_name, names_of
 
 Array = NDArray[np.generic]
 Shape = tuple[int, ...]
 
-_BATCHES = (2, 3)
+_BATCHES = (2, 1)
 _SIZES = ((16, 24), (64, 96), (224, 256), (8, 12), (4, 6), (1, 1))
 """Sizes of other dynamic dimensions in the two runs, tried in this order: what a graph takes is not known before."""
 
@@ -29,12 +30,18 @@ class Concrete:
         dynamic: For each of them, which axes had another size in the second run.
         values: What depends on constants and shapes alone, in the first run.
         static: Names of those that were the same in the second run.
+        fixed: For those that are vectors of as many numbers in both runs, which of the numbers were the same.
     """
 
     shapes: Mapping[str, Shape]
     dynamic: Mapping[str, tuple[bool, ...]]
     values: Mapping[str, Array]
     static: frozenset[str]
+    fixed: Mapping[str, NDArray[np.bool_]]
+
+    def is_vector_of_sizes(self, name: str) -> bool:
+        """Return whether a value is a vector of integers that depends on shapes alone."""
+        return name in self.values and self.values[name].ndim == 1 and self.values[name].dtype == np.int64
 
 
 def make_concrete(model: Model) -> Concrete:
@@ -53,7 +60,9 @@ def make_concrete(model: Model) -> Concrete:
     }
     values = {name: first[name] for name in derived if name in first}
     static = frozenset(name for name in values if name in second and _same(values[name], second[name]))
-    return Concrete(shapes, dynamic, values, static)
+    vectors = {name: array for name, array in values.items() if array.ndim == 1 and name in second}
+    fixed = {name: array == second[name] for name, array in vectors.items() if array.shape == second[name].shape}
+    return Concrete(shapes, dynamic, values, static, fixed)
 
 
 def _initializer_shape(value: ir.Value) -> Shape:
@@ -117,7 +126,7 @@ def _light_copy(model: Model, derived: set[str]) -> ir.Model:
     """Return a copy whose large weights are made of zeros when it runs: their values change no shape."""
     copy = model.copy_graph()
     graph = copy.graph
-    taken = {str(name) for name in graph.initializers}
+    taken = names_of(graph)
     for name, value in tuple(graph.initializers.items()):
         constant = value.const_value
         if constant is None or constant.size < _LARGE or value.is_graph_output() or not _is_float(constant.dtype):
@@ -125,13 +134,13 @@ def _light_copy(model: Model, derived: set[str]) -> ir.Model:
         readers = [node for node, _ in value.uses()]
         if any(node.graph is not graph or node.outputs[0].name in derived for node in readers):
             continue
-        size_name = _free(f"{name}.shape", taken)
+        size_name = free_name(f"{name}.shape", taken)
         sizes = ir.Value(
             name=size_name, const_value=ir.tensor(np.array(constant.shape.numpy(), np.int64), name=size_name)
         )
         zero = np.zeros(1, constant.dtype.numpy())
         node = ir.node("ConstantOfShape", [sizes], {"value": ir.tensor(zero, dtype=constant.dtype)})
-        node.outputs[0].name = _free(f"{name}.zeros", taken)
+        node.outputs[0].name = free_name(f"{name}.zeros", taken)
         del graph.initializers[name]
         graph.register_initializer(sizes)
         graph.insert_before(graph[0], node)
@@ -142,13 +151,6 @@ def _light_copy(model: Model, derived: set[str]) -> ir.Model:
 
 def _is_float(dtype: ir.DataType) -> bool:
     return dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
 
 
 def _sizes(inputs: tuple[TensorSpec, ...]) -> Iterator[tuple[dict[str, int], dict[str, int]]]:

@@ -90,6 +90,9 @@ def _apply_rules(graph: ir.Graph, labels: Labels, composites: tuple[Composite, .
             _apply_rule(node, labels, operator_of(node, known))
         elif node is composite.nodes[-1]:
             composite.relate(labels)
+    for value in chain.from_iterable(node.outputs for node in graph):
+        if labels.concrete.is_vector_of_sizes(value.name or ""):
+            labels.pin_value(value, "is a vector of sizes")
     for value in graph.inputs:
         labels.pin_value(value, INPUT)
     for value in graph.outputs:

@@ -97,7 +97,7 @@ def _order_units(graph: ir.Graph, numbers: Ids, classes: Classes) -> list[Ordere
     waiting = set(np.unique(numbers[numbers >= 0]).tolist())
     found: list[Ordered] = []
     names: set[str] = set()
-    for value in _values(graph):
+    for value in _values(graph, classes):
         if not waiting:
             break
         for axis in range(len(classes.labels.concrete.shapes.get(value.name or "", ()))):
@@ -112,17 +112,20 @@ def _order_units(graph: ir.Graph, numbers: Ids, classes: Classes) -> list[Ordere
                     here = of[numbers[of] == number]
                     everywhere = np.concatenate([here, np.flatnonzero(numbers == number)])
                     _, first = np.unique(everywhere, return_index=True)
-                    found.append(Ordered(number, _free(str(value.name), names), everywhere[np.sort(first)]))
+                    found.append(Ordered(number, _unique(str(value.name), names), everywhere[np.sort(first)]))
     return found
 
 
-def _values(graph: ir.Graph) -> Iterator[ir.Value]:
-    for node in graph:
-        yield from (value for value in node.outputs if value.name)
+def _values(graph: ir.Graph, classes: Classes) -> Iterator[ir.Value]:
+    """Yield what is computed from inputs first, then what is made of constants alone."""
+    made = [value for node in graph for value in node.outputs if value.name]
+    constant = classes.labels.concrete.values
+    yield from (value for value in made if value.name not in constant)
+    yield from (value for value in made if value.name in constant)
     yield from graph.initializers.values()
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _unique(name: str, taken: set[str]) -> str:
     candidate, number = name, 1
     while candidate in taken:
         number += 1
@@ -197,7 +200,10 @@ def _family(slices: tuple[Slice, ...], held: tuple[Held, ...], of: Ids, classes:
             kind = "Conv" if _feeds_convolution(each.value) else "MatMul"
             if len(each.value.const_value.shape) > 1:
                 sizes[kind] += prod(each.value.const_value.shape.numpy())
-    return "convolution" if sizes["Conv"] >= sizes["MatMul"] and sizes["Conv"] > 0 else "matmul"
+    if sizes["Conv"] == sizes["MatMul"] == 0:
+        columns = [classes.of[ragged.columns.ravel()] for ragged in classes.labels.ragged]
+        return "convolution" if columns and np.isin(of, np.concatenate(columns)).any() else "matmul"
+    return "convolution" if sizes["Conv"] >= sizes["MatMul"] else "matmul"
 
 
 def _feeds_convolution(value: ir.Value) -> bool:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from compress.prune.concrete import Array, Shape
 from compress.prune.labels import Ids
+from compress.prune.names import free_name
 from compress.prune.solver import Classes
 
 
@@ -19,7 +20,7 @@ class Kept:
         graph: It is changed in place.
         classes: What is cut together in it.
         removed: For each class, whether it goes.
-        names: Of all values; a new one gets another.
+        names: Of all values and nodes; a new one gets another.
     """
 
     graph: ir.Graph
@@ -60,11 +61,8 @@ class Kept:
         return value
 
     def free_name(self, name: str) -> str:
-        """Return a name that no value has; it is taken then."""
-        while name in self.names:
-            name += "_"
-        self.names.add(name)
-        return name
+        """Return a name that neither a value nor a node has; it is taken then."""
+        return free_name(name, self.names)
 
     def set_constant(self, node: ir.Node, index: int, array: Array) -> None:
         """Let a node read a new initializer: the one it reads may be somebody else's too."""
@@ -73,9 +71,3 @@ class Kept:
         old = node.inputs[index]
         stem = f"{node.name}.{index}" if old is None else f"{old.name}.cut"
         node.replace_input_with(index, self.add_constant(array, stem))
-
-
-def names_of(graph: ir.Graph) -> set[str]:
-    """Return the names of all values of a graph."""
-    made = {str(value.name) for node in graph.all_nodes() for value in node.outputs}
-    return made | {str(value.name) for value in (*graph.inputs, *graph.initializers.values())}

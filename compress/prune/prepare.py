@@ -7,6 +7,9 @@ import onnx_ir as ir
 
 from compress.model import Model
 from compress.prune.concrete import Concrete, make_concrete
+from compress.prune.names import free_name, names_of
+from compress.prune.pieces import write_pieces
+from compress.prune.sequences import write_splits
 
 _FOLDED_BYTES = 1 << 20
 _SHARED_BYTES = 1 << 14
@@ -28,6 +31,8 @@ def prepare(model: Model) -> Model:
     1. Each reader of a constant vector or matrix of one value gets its own: exporters store equal ones once.
     2. What depends on constants and fixed sizes alone is a constant.
     3. A recurrent layer whose initial state is all zeros has none.
+    4. A split that is written as a sequence of tensors is a Split.
+    5. Sizes that are partly computed are put together of constants and of single computed sizes.
 
     A model that has this form is returned as it is, digest included.
 
@@ -51,11 +56,14 @@ def prepare_with_shapes(model: Model) -> Prepared:
     concrete = make_concrete(prepared)
     changed = _drop_zero_states(graph, concrete) or changed
     changed = _fold(graph, concrete) or changed
-    if not changed:
+    parts = write_splits(graph, concrete)
+    pieces = write_pieces(graph, concrete)
+    if not changed and not parts and pieces is concrete:
         return Prepared(replace(model, graph=copy), concrete)
     remove_unused(graph)
-    shapes = {name: array.shape for name, array in concrete.values.items()} | dict(concrete.shapes)
-    return Prepared(Model.from_ir(copy, model.history), replace(concrete, shapes=shapes))
+    shapes = {**pieces.shapes, **parts}
+    dynamic = {**{name: (False,) * len(shape) for name, shape in parts.items()}, **pieces.dynamic}
+    return Prepared(Model.from_ir(copy, model.history), replace(pieces, shapes=shapes, dynamic=dynamic))
 
 
 def _lift_constants(graph: ir.Graph) -> bool:
@@ -73,7 +81,7 @@ def _lift_constants(graph: ir.Graph) -> bool:
 
 def _untie(graph: ir.Graph) -> bool:
     """Give each reader its own copy of a float constant that has one value everywhere."""
-    found = False
+    found, taken = False, names_of(graph)
     for name, value in tuple(graph.initializers.items()):
         uses, constant = tuple(value.uses()), value.const_value
         if constant is None or len(uses) < 2 or constant.size < 2 or value.is_graph_output():
@@ -85,7 +93,7 @@ def _untie(graph: ir.Graph) -> bool:
             continue
         for number, (node, index) in enumerate(uses[1:], 1):
             own = ir.Value(
-                name=_free(graph, f"{name}_{number}"), type=value.type, shape=value.shape, const_value=constant
+                name=free_name(f"{name}_{number}", taken), type=value.type, shape=value.shape, const_value=constant
             )
             graph.register_initializer(own)
             node.replace_input_with(index, own)
@@ -169,9 +177,3 @@ def remove_unused(graph: ir.Graph) -> None:
     for name, value in tuple(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
             del graph.initializers[name]
-
-
-def _free(graph: ir.Graph, name: str) -> str:
-    while name in graph.initializers:
-        name += "_"
-    return name

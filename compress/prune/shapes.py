@@ -1,8 +1,11 @@
 """Vectors of sizes that nodes read: whether they can be set, and setting them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 
+from compress.prune.concrete import Array
 from compress.prune.kept import Kept
 from compress.prune.labels import Labels, NoRuleError
 
@@ -32,27 +35,25 @@ def trim_sizes(node: ir.Node, index: int, kept: Kept) -> None:
     """Set the sizes that a node reads for those axes of its first output that were cut.
 
     1. A size of -1, and one of 0 (as in the input) where it still says the right thing, stays.
-    2. In a constant vector, a size is replaced; in one put together by Concat, the piece of that axis.
-    3. In any other, the new sizes are put over the computed ones.
-    4. The size of an axis that is cut and dynamic (heads merged with a batch) is scaled.
+    2. A constant size is replaced, alone or as a piece of a Concat (:mod:`compress.prune.pieces`).
+    3. The size of an axis that is cut and dynamic (heads merged with a batch) is scaled.
     """
     y, vector = node.outputs[0], node.inputs[index]
     old, new = kept.old_shape(y), kept.new_shape(y)
     if old == new or vector is None:
         return
     offset = len(old) - kept.old_shape(vector)[0]
-    axes = [axis for axis in range(offset, len(old)) if old[axis] != new[axis]]
-    axes = [axis for axis in axes if _is_to_set(node, vector, axis, offset, kept)]
-    dynamic = [axis for axis in axes if kept.classes.labels.is_dynamic(y, axis)]
-    sizes = {axis - offset: new[axis] for axis in axes if axis not in dynamic}
-    if dynamic:
-        _scale(node, index, {axis - offset: (old[axis], new[axis]) for axis in dynamic}, kept)
-    if sizes and vector.is_initializer():
-        entries = kept.constant(vector).astype(np.int64).copy()
-        entries[list(sizes)] = list(sizes.values())
-        kept.set_constant(node, index, entries)
-    elif sizes and (dynamic or not _trim_pieces(node, index, sizes, kept)):
-        _override(node, index, sizes, kept)
+    changed = [axis for axis in range(offset, len(old)) if old[axis] != new[axis]]
+    sizes = {axis - offset: (old[axis], new[axis]) for axis in changed if _is_to_set(node, vector, axis, offset, kept)}
+    concat = vector.producer()
+    if not sizes:
+        return
+    if vector.is_initializer():
+        kept.set_constant(node, index, _replaced(kept.constant(vector), sizes))
+    elif concat is not None and concat.op_type == "Concat":
+        _set_pieces(node, index, list(concat.inputs), sizes, kept)
+    else:
+        node.replace_input_with(index, _scaled(vector, sizes, node, kept))
 
 
 def _is_to_set(node: ir.Node, vector: ir.Value, axis: int, offset: int, kept: Kept) -> bool:
@@ -66,61 +67,53 @@ def _is_to_set(node: ir.Node, vector: ir.Value, axis: int, offset: int, kept: Ke
     return kept.new_shape(node.inputs[0])[axis] != kept.new_shape(node.outputs[0])[axis]
 
 
-def _scale(node: ir.Node, index: int, sizes: dict[int, tuple[int, int]], kept: Kept) -> None:
-    """Multiply computed sizes by what is left of them: first with what is new, so that the division leaves no rest."""
-    vector = node.inputs[index]
-    length = kept.old_shape(vector)[0]
-    for op, place in (("Mul", 1), ("Div", 0)):
-        factors = np.array([sizes[axis][place] if axis in sizes else 1 for axis in range(length)], np.int64)
-        name = f"{node.name}.sizes.{op}"
-        step = ir.node(op, [vector, kept.add_constant(factors, f"{name}.factors")], name=name)
-        step.outputs[0].name = kept.free_name(name)
-        kept.graph.insert_before(node, step)
-        vector = step.outputs[0]
-    node.replace_input_with(index, vector)
+def _replaced(entries: Array, sizes: Mapping[int, tuple[int, int]]) -> Array:
+    changed = entries.astype(np.int64).copy()
+    for place, (_, new) in sizes.items():
+        changed[place] = new
+    return changed
 
 
-def _trim_pieces(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -> bool:
-    """Replace the constant pieces of a concatenated vector; return whether that was possible."""
-    vector = node.inputs[index]
-    concat = None if vector is None else vector.producer()
-    if concat is None or concat.op_type != "Concat":
-        return False
-    pieces = list(concat.inputs)
-    starts = np.cumsum([0, *(kept.old_shape(piece)[0] for piece in pieces)])
-    changed: dict[int, np.ndarray] = {}
-    for axis, size in sizes.items():
-        place = int(np.searchsorted(starts, axis, side="right")) - 1
-        piece = pieces[place]
-        if piece is None or not piece.is_initializer():
-            return False
-        array = changed.setdefault(place, kept.constant(piece).astype(np.int64).copy())
-        array[axis - starts[place]] = size
-    own = ir.node("Concat", pieces, {"axis": 0}, name=f"{node.name}.sizes")
-    own.outputs[0].name = kept.free_name(f"{node.name}.sizes")
+def _set_pieces(
+    node: ir.Node, index: int, pieces: list[ir.Value | None], sizes: Mapping[int, tuple[int, int]], kept: Kept
+) -> None:
+    """Let a node read its sizes from a Concat of its own: others may read the old one."""
+    starts = np.cumsum([0, *(kept.old_shape(piece)[0] for piece in pieces)]).tolist()
+    own = ir.node("Concat", pieces, {"axis": 0}, name=kept.free_name(f"{node.name}.sizes"))
+    own.outputs[0].name = own.name
     kept.graph.insert_before(node, own)
-    for place, array in changed.items():
-        kept.set_constant(own, place, array)
+    for place, piece in enumerate(pieces):
+        here = {axis - starts[place]: pair for axis, pair in sizes.items() if starts[place] <= axis < starts[place + 1]}
+        if piece is not None and here:
+            if piece.is_initializer():
+                kept.set_constant(own, place, _replaced(kept.constant(piece), here))
+            else:
+                own.replace_input_with(place, _scaled(piece, here, own, kept))
     node.replace_input_with(index, own.outputs[0])
-    return True
 
 
-def _override(node: ir.Node, index: int, sizes: dict[int, int], kept: Kept) -> None:
-    vector = node.inputs[index]
-    assert vector is not None  # noqa: S101 - checked by who calls
-    where = _put_over(vector, sizes, f"{node.name}.sizes", kept)
-    kept.graph.insert_before(node, where)
-    node.replace_input_with(index, where.outputs[0])
+def _scaled(vector: ir.Value, sizes: Mapping[int, tuple[int, int]], before: ir.Node, kept: Kept) -> ir.Value:
+    """Return sizes times what is left of them: first times the new one, so that the division leaves no rest."""
+    length = kept.old_shape(vector)[0]
+    for op, side in (("Mul", 1), ("Div", 0)):
+        factors = np.array([sizes[place][side] if place in sizes else 1 for place in range(length)], np.int64)
+        name = kept.free_name(f"{before.name}.{op}")
+        step = ir.node(op, [vector, kept.add_constant(factors, f"{name}.factors")], name=name)
+        step.outputs[0].name = name
+        step.outputs[0].shape = ir.Shape([length])
+        kept.graph.insert_before(before, step)
+        vector = step.outputs[0]
+    return vector
 
 
-def _put_over(vector: ir.Value, sizes: dict[int, int], name: str, kept: Kept) -> ir.Node:
+def _put_over(vector: ir.Value, sizes: Mapping[int, int], name: str, kept: Kept) -> ir.Node:
     """Return a node that replaces some entries of a vector."""
     length = kept.old_shape(vector)[0]
     replaced = np.isin(np.arange(length), list(sizes))
     entries = np.array([sizes.get(axis, 0) for axis in range(length)], np.int64)
     operands = [kept.add_constant(replaced, f"{name}.mask"), kept.add_constant(entries, f"{name}.given"), vector]
-    where = ir.node("Where", operands, name=name)
-    where.outputs[0].name = kept.free_name(name)
+    where = ir.node("Where", operands, name=kept.free_name(name))
+    where.outputs[0].name = where.name
     return where
 
 

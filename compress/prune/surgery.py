@@ -10,7 +10,8 @@ from compress.errors import ConditionError, PruneError, suggest
 from compress.model import Model
 from compress.prune.coupling import Analysis, analyse_in_full
 from compress.prune.groups import Coupling, Cuts, Group
-from compress.prune.kept import Kept, names_of
+from compress.prune.kept import Kept
+from compress.prune.names import names_of
 from compress.prune.rules import operator_of, operators
 from compress.prune.shapes import restore_sizes
 
@@ -189,7 +190,11 @@ def _finish(graph: ir.Model, model: Model) -> Model:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
+    # Where a size of the batch is written into the graph, inference would put it into the interface.
+    shapes = [value.shape for value in graph.graph.outputs]
     common.ShapeInferencePass(check_type=False, data_prop=True)(graph)
+    for value, shape in zip(graph.graph.outputs, shapes, strict=True):
+        value.shape = shape
     result = Model.from_ir(graph, model.history)
     if (result.inputs, result.outputs) != (model.inputs, model.outputs):
         raise ConditionError(f"cutting changed the model's interface to {result.inputs} → {result.outputs}")

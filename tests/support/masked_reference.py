@@ -22,6 +22,8 @@ def masked_reference(model: Model, coupling: Coupling, cuts: Cuts) -> Model:
             _mask_reduction(masked.graph, node, kept, x)
         elif node.op_type in ("LayerNormalization", "RMSNormalization"):
             _write_layer_norm(masked.graph, node, kept, x)
+        elif node.op_type == "GroupNormalization":
+            _write_group_operator(masked.graph, node, kept, x)
         elif node.op_type == "InstanceNormalization":
             _write_group_norm(masked.graph, node, kept, x)
     return Model.from_ir(masked)
@@ -103,15 +105,38 @@ def _write_group_norm(graph: ir.Graph, node: ir.Node, kept: Kept, x: ir.Value) -
         return
     x = node.inputs[0]  # type: ignore[assignment]
     split = x.producer()  # type: ignore[assignment]
-    ones = writer.add("Add", writer.add("Mul", split.inputs[0], 0.0), 1.0)
-    there = writer.add("Reshape", writer.add("Mul", ones, mask), split.inputs[1])  # type: ignore[arg-type]
+    there = writer.add("Reshape", _filled(writer, split.inputs[0], mask), split.inputs[1])
+    _replace(graph, node, _normalized(writer, x, there, node))
+
+
+def _write_group_operator(graph: ir.Graph, node: ir.Node, kept: Kept, x: ir.Value) -> None:
+    """Write out a group normalisation of [N, C, H, W]."""
+    writer, mask = _Writer(graph, node), _mask(kept, x, 1)
+    x = node.inputs[0]  # type: ignore[assignment]
+    groups = np.array([0, node.attributes["num_groups"].as_int(), -1], np.int64)
+    there = writer.add("Reshape", _filled(writer, x, mask), groups)
+    result = _normalized(writer, writer.add("Reshape", x, groups), there, node)
+    result = writer.add("Reshape", result, writer.add("Shape", x))
+    for op, value in zip(("Mul", "Add"), node.inputs[1:], strict=True):
+        result = writer.add(op, result, writer.add("Reshape", value, np.array([-1, 1, 1], np.int64)))  # type: ignore[arg-type]
+    _replace(graph, node, result)
+
+
+def _filled(writer: _Writer, x: ir.Value | None, mask: np.ndarray) -> ir.Value:
+    """Return a mask repeated to the shape of a tensor."""
+    assert x is not None
+    return writer.add("Mul", writer.add("Add", writer.add("Mul", x, 0.0), 1.0), mask)
+
+
+def _normalized(writer: _Writer, x: ir.Value, there: ir.Value, node: ir.Node) -> ir.Value:
+    """Return rows of [N, G, rest] with mean 0 and variance 1 over what is there."""
     axes = np.array([2], np.int64)
     count = writer.add("ReduceSum", there, axes)
     mean = writer.add("Div", writer.add("ReduceSum", writer.add("Mul", x, there), axes), count)
     left = writer.add("Mul", writer.add("Sub", x, mean), there)
     variance = writer.add("Div", writer.add("ReduceSum", writer.add("Mul", left, left), axes), count)
     spread = writer.add("Sqrt", writer.add("Add", variance, node.attributes.get_float("epsilon", 1e-5)))
-    _replace(graph, node, writer.add("Div", left, spread))
+    return writer.add("Div", left, spread)
 
 
 def _replace(graph: ir.Graph, node: ir.Node, result: ir.Value) -> None:
