@@ -83,7 +83,9 @@ def _steps(report: Report) -> Iterator[str]:
 
 
 def _step(step: Step) -> tuple[str, str, str, str]:
-    return step.step, _pairs(step.settings), format_seconds(step.seconds), _pairs(step.metrics)
+    # Tables, layer by layer, are in report.json.
+    measured = {key: value for key, value in step.metrics.items() if not isinstance(value, dict)}
+    return step.step, _pairs(step.settings), format_seconds(step.seconds), _pairs(measured)
 
 
 def _pairs(values: Mapping[str, JsonValue]) -> str:

@@ -104,7 +104,7 @@ def test_zeros_survive_quantization_and_the_training_after_it(
     )
     sparse = {node: mask for node, mask in zeros(model).items() if node in sparsified_nodes(model)}
     assert {"conv2", "gemm"} <= set(sparse)
-    for step, settings in (("quantize", {}), ("qat", {**QUICK, "scale_learning_rate": 0.05})):
+    for step, settings in (("quantize", {}), ("qat", {**QUICK, "learning_rate": 1.0, "scale_learning_rate": 0.05})):
         before = model.digest()
         model = take_step(step, model, original, tmp_path, dialect, **settings)
         assert model.digest() != before
@@ -121,8 +121,9 @@ def test_without_history_the_pattern_itself_is_kept(tmp_path: Path) -> None:
     context = make_context(original, tmp_path, calibration=samples(original))
     model = quantized(sparsify(original, settings, context).model, tmp_path)
     assert sparsified_nodes(model) == frozenset()
-    kept = take_step("qat", model, original, tmp_path, "u8s8", **QUICK)
-    free = take_step("qat", model, original, tmp_path, "u8s8", **QUICK, keep_zeros="none")
+    far = {**QUICK, "learning_rate": 1.0}
+    kept = take_step("qat", model, original, tmp_path, "u8s8", **far)
+    free = take_step("qat", model, original, tmp_path, "u8s8", **far, keep_zeros="none")
     assert {matrix.node for matrix in two_of_four(kept)} == {"conv2", "gemm"}
     assert two_of_four(free) == ()
 

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from small_reports import cpu_target, jetson_target, report, unbuilt_target
+from small_reports import cpu_target, jetson_target, report, step, unbuilt_target
 
 from compress.report.markdown import render_markdown
 from compress.report.record import Data, VerdictRecord
@@ -111,3 +111,10 @@ def test_text_from_outside_cannot_break_out_of_its_cell_or_line() -> None:
     assert f"| {escaped} | quantize |" in text
     assert "<script>" not in text
     assert "````sh\nrun ```\n# x\n````" in text
+
+
+def test_what_a_step_measured_layer_by_layer_stays_in_the_json() -> None:
+    sparse = step("sparsify").model_copy(update={"metrics": {"zero_share": 0.5, "layers": {"conv": 0.5}}})
+    text = render_markdown(report().model_copy(update={"steps": (sparse,)}))
+    (row,) = [line for line in text.splitlines() if "| sparsify |" in line]
+    assert row.endswith("| zero_share 0.5 |")
