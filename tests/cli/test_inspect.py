@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 
 from compress.cli import main
-from compress.cli.inspect import _count, inspect_model, print_inspection
+from compress.cli.inspect import inspect_model
+from compress.cli.inspect_tables import format_count, print_inspection
 from compress.errors import TargetError
 from compress.model import Model
 
@@ -200,7 +201,7 @@ def test_piped_output_has_no_escapes_and_no_trimmed_names(inspect: Inspect) -> N
     [(0, ""), (7, "7"), (999, "999"), (1000, "1.00 k"), (40_763_008, "40.8 M"), (4_100_000_000, "4.10 G")],
 )
 def test_counts_have_three_digits(number: int, text: str) -> None:
-    assert _count(number) == text
+    assert format_count(number) == text
 
 
 def test_help_needs_neither_torch_nor_onnx() -> None:
