@@ -12,7 +12,6 @@ from compress.prune.pieces import write_pieces
 from compress.prune.sequences import write_splits
 
 _FOLDED_BYTES = 1 << 20
-_SHARED_BYTES = 1 << 14
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 _QUANTIZATION = ("QuantizeLinear", "DequantizeLinear")
 
@@ -143,11 +142,16 @@ def _fold(graph: ir.Graph, concrete: Concrete) -> bool:
 def _is_worth_folding(node: ir.Node, concrete: Concrete) -> bool:
     made = sum(concrete.values[value.name or ""].nbytes for value in node.outputs if value.name)
     read = [value for value in node.inputs if value is not None and value.is_initializer()]
-    sizes = [0 if value.const_value is None else value.const_value.nbytes for value in read]
-    shared = any(len(tuple(value.uses())) > 1 and size > _SHARED_BYTES for value, size in zip(read, sizes, strict=True))
-    held = sum(sizes)
+    held = sum(0 if value.const_value is None else value.const_value.nbytes for value in read)
+    shared = any(_is_tied(value) for value in read)
     quantized = any(_is_dequantized(value) for value in node.inputs)
     return not shared and not quantized and made <= max(held, _FOLDED_BYTES)
+
+
+def _is_tied(value: ir.Value) -> bool:
+    """Return whether several nodes read a weight: folding it for one of them would untie it from the others."""
+    constant = value.const_value
+    return constant is not None and constant.dtype.is_floating_point() and constant.size > 1 and len(value.uses()) > 1
 
 
 def _is_dequantized(value: ir.Value | None) -> bool:

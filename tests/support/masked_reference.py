@@ -1,4 +1,4 @@
-"""The graph that a cut has to equal: every weight that would be cut is zero, and norms and means leave cut units out."""
+"""The graph that a cut has to equal: what would be cut is zero, and norms and means leave cut units out."""
 
 import numpy as np
 import onnx_ir as ir
@@ -104,7 +104,9 @@ def _write_group_norm(graph: ir.Graph, node: ir.Node, kept: Kept, x: ir.Value) -
     if mask.all():
         return
     x = node.inputs[0]  # type: ignore[assignment]
-    split = x.producer()  # type: ignore[assignment]
+    split = x.producer()
+    assert split is not None
+    assert split.inputs[1] is not None
     there = writer.add("Reshape", _filled(writer, split.inputs[0], mask), split.inputs[1])
     _replace(graph, node, _normalized(writer, x, there, node))
 

@@ -1,6 +1,6 @@
 """Small networks whose axes are coupled in every way that pruning knows, as graphs that the intake hands on.
 
-Exporting all of them takes most of a minute, so the graphs are stored; ``python tests/support/zoo.py`` writes them anew.
+Exporting all of them takes most of a minute, so the graphs are stored: ``python tests/support/zoo.py`` writes them.
 """
 
 import math
@@ -131,7 +131,7 @@ class PixelShuffle(nn.Module):
 
 
 class ConvNext(nn.Module):
-    """ConvNeXt-like: depthwise, layer norm over channels last, pointwise layers, layer scale: [N, 3, 16, 16] → [N, 5]."""
+    """ConvNeXt-like: depthwise, layer norm of channels, pointwise layers, layer scale: [N, 3, 16, 16] → [N, 5]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 class Llama(nn.Module):
-    """Llama-like: RMS norms written out, rotary positions, two query heads a key head, SwiGLU: tokens [N, T] → [N, 3]."""
+    """Llama-like: RMS norms written out, rotary positions, grouped query heads, SwiGLU: tokens [N, T] → [N, 3]."""
 
     def __init__(self, width: int = 12, heads: int = 4, groups: int = 2, depth: int = 4) -> None:
         super().__init__()
@@ -216,7 +216,8 @@ class Llama(nn.Module):
         self.down, self.head = nn.Linear(20, width, bias=False), nn.Linear(width, 3)
 
     def normalize(self, x: Tensor, index: int) -> Tensor:
-        return self.scales[index] * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5))
+        normalized: Tensor = self.scales[index] * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5))
+        return normalized
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.tokens(tokens)
