@@ -38,7 +38,10 @@ class OutOfReach:
 
 
 def reach(path: Sequence[Chunk], share: float, removed: Removed) -> Reached | OutOfReach:
-    """Return the shortest part of a path that removes at least a share; one chunk less would remove less.
+    """Return the shortest part of a path that removes at least a share, without what it does not need.
+
+    The last chunk may remove more than was missing: then chunks before it may be left out again, the latest first. One
+    chunk less of any group would remove too little.
 
     Args:
         path: In the order of the cuts.
@@ -48,15 +51,29 @@ def reach(path: Sequence[Chunk], share: float, removed: Removed) -> Reached | Ou
     most = removed(cuts_of(path))
     if most < share - _EXACT:
         return OutOfReach(most)
-    low, high, found = 0, len(path), most
+    low, high = 0, len(path)
     while high - low > 1:
         middle = (low + high) // 2
-        here = removed(cuts_of(path[:middle]))
-        if here >= share - _EXACT:
-            high, found = middle, here
+        if removed(cuts_of(path[:middle])) >= share - _EXACT:
+            high = middle
         else:
             low = middle
-    return Reached(cuts_of(path[:high]), found)
+    needed = _leave_out(list(path[:high]), share, removed)
+    return Reached(cuts_of(needed), removed(cuts_of(needed)))
+
+
+def _leave_out(path: list[Chunk], share: float, removed: Removed) -> list[Chunk]:
+    """Return a path without chunks at the ends of their groups that the share does not need."""
+    needed: set[str] = set()
+    for index in range(len(path) - 1, -1, -1):
+        without = path[:index] + path[index + 1 :]
+        if path[index].group in needed:
+            continue
+        if removed(cuts_of(without)) >= share - _EXACT:
+            path = without
+        else:
+            needed.add(path[index].group)
+    return path
 
 
 def approach(path: Sequence[Chunk], share: float, counted: Removed, measured: Removed) -> Reached | OutOfReach:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
+
+import onnx_ir as ir
 
 from compress.data.samples import SampleSet
 from compress.measure.cost import LayerCost, Totals, count_cost, sum_cost
@@ -63,18 +66,25 @@ def sample_sizes(model: Model, samples: SampleSet) -> dict[str, int]:
 
 
 def _macs_by_weight(model: Model, layers: tuple[LayerCost, ...]) -> dict[str, float]:
-    """Return the MACs of the layer that reads each initializer; layers are those of the nodes, in order."""
-    waiting, found = iter(layers), dict[str, float]()
+    """Return the MACs of each kernel and matrix: those of its layer, shared by size where a layer reads several.
+
+    Layers are those of the nodes, in order.
+    """
+    waiting, found, shapes = iter(layers), dict[str, float](), _shapes(model)
     layer = next(waiting, None)
     for node in model.graph.graph:
         # Nodes that only unpack a weight are no layers.
         if layer is None or (layer.name, layer.op) != (node.name or "", node.op_type):
             continue
-        for value in node.inputs:
-            if value is not None and value.is_initializer() and layer.macs:
-                found[str(value.name)] = found.get(str(value.name), 0.0) + layer.macs
+        sizes = {name: prod(shapes[name]) for name in _read_by(node) if len(shapes.get(name, ())) > 1}
+        for name, size in sizes.items():
+            found[name] = found.get(name, 0.0) + layer.macs * size / sum(sizes.values())
         layer = next(waiting, None)
     return found
+
+
+def _read_by(node: ir.Node) -> list[str]:
+    return [str(value.name) for value in node.inputs if value is not None and value.is_initializer()]
 
 
 def _shapes(model: Model) -> dict[str, tuple[int, ...]]:

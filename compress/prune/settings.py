@@ -58,13 +58,14 @@ class PruneSettings(DistillSettings):
     aggregation: Aggregation = "sum"
     normalisation: Normalisation | Literal["auto"] = "auto"
     samples: PositiveInt = 128
-    allocation: AllocationName = "global"
+    allocation: AllocationName = "sensitivity"
     rounds: PositiveInt = 1
     multiple: PositiveInt | Literal["auto"] = "auto"
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
     exclude: tuple[str, ...] = ()
     update: Literal["least-squares", "none"] = "least-squares"
-    steps: NonNegativeInt = 2000
+    steps: NonNegativeInt = 1000
+    learning_rate: PositiveFloat = 3e-4
     patience: NonNegativeInt = 5
     last_training: bool = True
     latency_threads: PositiveInt = 1

@@ -45,20 +45,24 @@ def test_a_wrong_amount_is_named_with_the_forms_that_work(text: str, message: st
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=30), st.floats(0.001, 0.999))
-def test_a_share_is_reached_and_one_chunk_less_would_not_reach_it(weights: list[int], share: float) -> None:
-    path = tuple(Chunk("g", (unit,), 0.0, 0.0) for unit in range(len(weights)))
-    whole = sum(weights) + 50
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 100)), min_size=1, max_size=30), st.floats(0.01, 0.99))
+def test_a_share_is_reached_and_one_chunk_less_of_any_group_would_not_reach_it(
+    weights: list[tuple[str, int]], share: float
+) -> None:
+    path = tuple(Chunk(group, (unit,), 0.0, 0.0) for unit, (group, _) in enumerate(weights))
+    whole = sum(weight for _, weight in weights) + 50
 
     def removed(cuts: Cuts) -> float:
-        return sum(weights[unit] for unit in cuts.get("g", ())) / whole
+        return sum(weights[unit][1] for units in cuts.values() for unit in units) / whole
 
     found = reach(path, share, removed)
     if isinstance(found, OutOfReach):
         assert found.removed == removed(cuts_of(path)) < share
         return
     assert found.removed == removed(found.cuts) >= share - 1e-9
-    assert removed({"g": found.cuts["g"][:-1]}) < share
+    for group, units in found.cuts.items():
+        assert units == tuple(chunk.units[0] for chunk in path if chunk.group == group)[: len(units)]
+        assert removed({**found.cuts, group: units[:-1]}) < share
 
 
 def test_counting_is_done_a_logarithmic_number_of_times() -> None:
@@ -71,7 +75,7 @@ def test_counting_is_done_a_logarithmic_number_of_times() -> None:
     found = reach(PATH, 0.5, removed)
     assert isinstance(found, Reached)
     assert gone(found.cuts) == 60
-    assert len(counted) <= 1 + math.ceil(math.log2(100))
+    assert len(counted) <= 3 + math.ceil(math.log2(100))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.4, 0.6])

@@ -89,3 +89,24 @@ def context_of(original: Model, folder: Path, samples: SampleSet | None = None, 
     values: dict[str, Any] = {"name": "t", "description": "a target", "runtime": "null", "precisions": ("float32",)}
     device = Target.model_validate({**values, **target})
     return StepContext(device, samples or samples_of(original, 96), 1, 0, Store(folder), lambda *_: None, original)
+
+
+def wide_network() -> Model:
+    """Return x [batch, 3, 8, 8] → Conv 32 → Relu → Conv 48 → Relu → residual Conv 48 → mean → Gemm 10 → y."""
+    nodes = [
+        helper.make_node("Conv", ["x", "k0", "c0"], ["h0"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["h0"], ["r0"], "relu0"),
+        helper.make_node("Conv", ["r0", "k1", "c1"], ["h1"], "second", pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["h1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "k2", "c2"], ["h2"], "third", pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["h2", "r1"], ["a"], "add"),
+        helper.make_node("Relu", ["a"], ["r2"], "relu2"),
+        helper.make_node("ReduceMean", ["r2", "axes"], ["m"], "mean", keepdims=0),
+        helper.make_node("Gemm", ["m", "w", "b"], ["y"], "head", transB=1),
+    ]
+    constants = {
+        "k0": 2 * normal(32, 3, 3, 3, seed=1), "c0": normal(32, seed=2), "k1": 2 * normal(48, 32, 3, 3, seed=3),
+        "c1": normal(48, seed=4), "k2": normal(48, 48, 3, 3, seed=5), "c2": normal(48, seed=6),
+        "w": 3 * normal(10, 48, seed=7), "b": normal(10, seed=8), "axes": np.array([2, 3], np.int64),
+    }  # fmt: skip
+    return build(nodes, constants, ["batch", 3, 8, 8], ["y"])
