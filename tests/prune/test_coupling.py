@@ -176,6 +176,30 @@ def test_rotary_positions_leave_heads_free_and_dimensions_as_they_are() -> None:
     assert described(coupling) == {"q": ("heads", 2, 1)}
 
 
+CACHED = """
+    q = MatMul (x, wq) k = MatMul (x, wk) v = MatMul (x, wv)
+    q4 = Reshape (q, split) k4 = Reshape (k, split) v4 = Reshape (v, split)
+    qh = Transpose <perm=[0, 2, 1, 3]> (q4) kh = Transpose <perm=[0, 2, 1, 3]> (k4)
+    vh = Transpose <perm=[0, 2, 1, 3]> (v4)
+    qr = RotaryEmbedding (qh, cosine, sine, p) kr = RotaryEmbedding (kh, cosine, sine, p)
+    a, keys, values = Attention (qr, kr, vh, , pk, pv)
+    b = Transpose <perm=[0, 2, 1, 3]> (a) c = Reshape (b, merge) y = MatMul (c, wo)
+"""
+
+
+def test_heads_of_a_learnt_past_are_cut_with_the_heads() -> None:
+    past = """l = Shape <start=0, end=1> (x) e = Concat <axis=0> (l, two, two, four)
+        pk = Expand (past, e) pv = Expand (past, e)
+        n = Shape <start=1, end=2> (x) u = Squeeze (n) r = Range (nought, u, one)
+        s = Shape <start=0, end=2> (x) p = Expand (r, s)"""
+    angles = np.arange(8, dtype=np.float32)[:, None] * np.array([1, 0.1], np.float32)
+    constants = {"cosine": np.cos(angles), "sine": np.sin(angles), "nought": np.int64(0), "one": np.int64(1)}
+    constants |= {"split": integers(0, 0, 2, 4), "merge": integers(0, 0, 8), "past": weights(1, 2, 2, 4)}
+    model = attention(past + CACHED, PROJECTIONS | constants | {"two": integers(2), "four": integers(4)}, 23)
+    coupling = assert_every_cut_equals_masked(model, tokens((2, 3), (1, 5)))
+    assert described(coupling) == {"q": ("heads", 2, 1)}
+
+
 def recurrent(initial: str, **constants: Any) -> Model:
     text = f"""g (float[length, batch, 6] x, float[1, batch, 5] s) => (float[length, batch, 3] y) {{
         n = Shape <start=1, end=2> (x) z = Concat <axis=0> (one, n, five)

@@ -241,6 +241,39 @@ CASES = {
     "quantized activations": Case(
         "k = QuantizeLinear (h, s, z) g = DequantizeLinear (k, s, z)", {"s": np.float32(0.1), "z": np.uint8(128)}
     ),
+    "a vector of the channels divided by its length": Case("g = LpNormalization <axis=1> (h)"),
+    "an old group normalisation": Case(
+        "g = GroupNormalization <num_groups=2> (h, s, b)", {"s": weights(2), "b": weights(2, seed=2)}, {}, opset=18
+    ),
+    "an extreme of everything": Case("k = ReduceMax (h) g = Mul (h, k)", {}, {}),
+    "a product by letters without a result": Case(
+        'k = Einsum <equation="bchw,dc"> (h, u) g = Relu (k)', {"u": weights(4, 8)}, {}, columns=4
+    ),
+    "padding by reflection": Case(
+        'g = Pad <mode="reflect"> (h, amounts)', {"amounts": integers(0, 2, 0, 0, 0, 3, 0, 0)}, {}, columns=13
+    ),
+    "a transposed grouped convolution with a kernel of several rows": Case(
+        "g = ConvTranspose <group=2> (h, u)",
+        {"u": weights(8, 3, 1, 1)},
+        {"h": ("convolution", 8, 2), "g": ("convolution", 6, 2)},
+        columns=6,
+    ),
+    "a computed kernel of a grouped convolution": Case(
+        "k = Relu (x) m = ReduceMean (k) u = Mul (z, m) g = Conv <group=2> (h, u)", {"z": weights(4, 4, 1, 1)}, {}, 4
+    ),
+    "a kernel with scales of columns": Case(
+        "u = DequantizeLinear <axis=1> (q, s, z) g = Conv <group=2> (h, u)",
+        {"q": (3 * weights(4, 4, 1, 1)).astype(np.int8), "s": np.abs(weights(4)), "z": np.zeros(4, np.int8)},
+        {},
+        columns=4,
+    ),
+    "scales of blocks": Case(
+        "u = DequantizeLinear <axis=1, block_size=4> (q, s) g = Conv (h, u)",
+        {"q": (3 * weights(4, 8, 1, 1)).astype(np.int8), "s": np.abs(weights(4, 2, 1, 1))},
+        {},
+        columns=4,
+        opset=21,
+    ),
     "a branch that reads it": Case(
         "c = Constant <value = bool {1}> ()"
         " g = If (c) <then_branch = t () => (t_out) { t_out = Relu (h) },"
@@ -298,3 +331,25 @@ def test_a_quantized_kernel_and_its_scales_are_cut_together() -> None:
         *(("v", "input"), ("q", "output")),
         *(("s", "output"), ("z", "output")),
     ]
+
+
+def test_operators_of_old_versions_hold_sizes_in_attributes() -> None:
+    text = """g (float[batch, 3, 6, 6] x) => (float[batch, 5] y) {
+        h = Conv (x, w) a = Slice <starts=[0], ends=[6], axes=[1]> (h) b = Slice <starts=[6], ends=[8], axes=[1]> (h)
+        c, d = Split <axis=1, split=[2, 4]> (a) e = Relu (c) f = Concat <axis=1> (d, b, e)
+        i = Pad <pads=[0, 1, 0, 0, 0, 2, 0, 0]> (f) j = Add (i, t) p = ReduceMean <axes=[2, 3], keepdims=0> (j)
+        y = Gemm <transB=1> (p, v, u) }"""
+    held = {"w": weights(8, 3, 1, 1), "t": weights(11, 1, 1), "v": weights(5, 11), "u": weights(5)}
+    coupling = assert_every_cut_equals_masked(parse(text, opset=9, **held), FEEDS)
+    assert described(coupling) == {"h": CONVOLUTION, "i": ("matmul", 3, 1)}
+
+
+def test_sizes_that_an_input_holds_keep_channels_whole() -> None:
+    text = """g (float[batch, 3, 6, 6] x, int64[batch] n) => (float[batch, 5] y) {
+        h = Conv (x, w) l = Reshape (h, flat) m = ReduceMax <keepdims=1> (n) r = Mul (m, eight)
+        s = Concat <axis=0> (a, r, a) k = Reshape (l, s) p = ReduceMean <keepdims=0> (k, two) y = MatMul (p, v) }"""
+    held: dict[str, Any] = {"w": weights(8, 3, 1, 1), "v": weights(8, 5), "flat": integers(0, 8, 36)}
+    held |= {"a": integers(0), "eight": integers(8), "two": integers(2)}
+    coupling = analyse(parse(text, opset=20, **held))
+    assert coupling.groups == ()
+    assert reasons(coupling)["w", 0] == "operator Reshape is used in a way that has no rule"

@@ -61,7 +61,8 @@ def _mask(kept: Kept, value: ir.Value, axis: int) -> np.ndarray:
 
 def _mask_reduction(graph: ir.Graph, node: ir.Node, kept: Kept, x: ir.Value) -> None:
     writer = _Writer(graph, node)
-    axes = node.inputs[1].const_value.numpy().ravel().tolist()  # type: ignore[union-attr]
+    given = node.inputs[1].const_value if len(node.inputs) > 1 and node.inputs[1] is not None else None
+    axes = node.attributes.get_ints("axes", ()) if given is None else given.numpy().ravel().tolist()
     share = 1.0
     for axis in axes:
         mask = _mask(kept, x, axis)
