@@ -40,7 +40,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = {"fashion": "model.pt", "mobilenetv2": "model.pth"}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "fashion": {"steps": 300, "batch": 64},
-    "mobilenetv2": {"augment": {"mirror": True, "shift": 8}},
+    "mobilenetv2": {"augment": {"mirror": True, "zoom": 0.4, "contrast": 0.2}},
 }
 BATCH = 32
 

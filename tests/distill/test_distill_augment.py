@@ -53,9 +53,48 @@ def test_a_shift_moves_whole_pixels_and_fills_the_border(down: int, right: int, 
             assert torch.equal(found[:, row, column], expected)
 
 
+def row(**columns: float) -> torch.Tensor:
+    """Return the numbers of one image, 0.5 but for some columns."""
+    numbers = torch.full((1, 8), 0.5, dtype=torch.float64)
+    for name, value in columns.items():
+        numbers[0, int(name[1:])] = value
+    return numbers
+
+
+def test_zoom_enlarges_the_part_that_the_numbers_say() -> None:
+    image = torch.arange(64, dtype=torch.float32).reshape(1, 1, 8, 8)
+    zoom = ImageAugmentation(zoom=0.5)
+    whole = zoom.apply(image, row(c3=0))
+    torch.testing.assert_close(whole, image)
+    for (down, right), part in {
+        (0, 0): image[..., :4, :4],
+        (1, 1): image[..., 4:, 4:],
+        (0, 1): image[..., :4, 4:],
+    }.items():
+        found = zoom.apply(image, row(c3=1, c4=down, c5=right))
+        wanted = torch.nn.functional.interpolate(part, scale_factor=2, mode="bilinear", align_corners=False)
+        inner = (..., slice(1, -1), slice(1, -1))
+        torch.testing.assert_close(found[inner], wanted[inner])
+
+
+def test_contrast_and_brightness_change_spread_and_mean_by_their_shares() -> None:
+    image = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 + 5
+    found = ImageAugmentation(contrast=0.4).apply(image, row(c6=1, c7=0))
+    assert float(found.std()) == pytest.approx(1.4 * float(image.std()), rel=1e-4)
+    assert float(found.mean()) == pytest.approx(float(image.mean()) - 0.4 * float(image.std()), rel=1e-4)
+    torch.testing.assert_close(ImageAugmentation(contrast=0.4).apply(image, row()), image)
+
+
+@pytest.mark.parametrize("setting", ["zoom", "contrast"])
+def test_each_change_counts_as_one(setting: str) -> None:
+    assert ImageAugmentation.model_validate({setting: 0.2}).for_inputs([IMAGE]) is not None
+    with pytest.raises(ValueError, match="less than 1"):
+        ImageAugmentation.model_validate({setting: 1.0})
+
+
 def test_the_numbers_depend_on_seed_step_and_place_alone() -> None:
     whole = draw_numbers(3, 7, 6, (0, 1))
     parts = [draw_numbers(3, 7, 6, (rank, 2)) for rank in range(2)]
-    assert torch.equal(torch.stack(parts, 1).reshape(6, 3), whole)
+    assert torch.equal(torch.stack(parts, 1).reshape(6, 8), whole)
     assert not torch.equal(whole, draw_numbers(3, 8, 6, (0, 1)))
     assert not torch.equal(whole, draw_numbers(4, 7, 6, (0, 1)))
