@@ -1,0 +1,137 @@
+"""``compress run --prune``."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from small_project import Compress, nearest_mean_classifier
+
+from compress.cli.run import add_parser
+from compress.options import RunOptions, resolve
+
+NULL = Path("null/board.toml")
+FAST = ("--latency-seconds", "0.2", "--max-drop", "100")
+RECIPE = """
+steps = ["prune"]
+[prune]
+amount = "20%params"
+importance = "l2"
+allocation = "global"
+update = "none"
+steps = 20
+evaluate_every = 10
+batch = 16
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, threads mostly wait for each other."""
+    monkeypatch.setattr("compress.pipeline.core_count", lambda: 1)
+
+
+def test_pruning_goes_before_the_other_steps_and_is_reported(compress: Compress, project: Path) -> None:
+    (project / "quick.toml").write_text(RECIPE.replace('["prune"]', '["prune", "quantize"]'))
+    done = compress("run", "model.onnx", "--target", NULL, "--recipe", "quick.toml", "--prune", "40%params", *FAST)
+    assert done.code == 0, done.err
+    report = json.loads((project / "model.compressed" / "report.json").read_text())
+    assert [step["step"] for step in report["steps"]] == ["prune", "quantize"]
+    pruning = report["steps"][0]
+    assert pruning["settings"]["amount"] == "40%params"
+    assert pruning["settings"]["importance"] == "l2"
+    metrics = pruning["metrics"]
+    assert metrics["parameters_after"] <= 0.6 * metrics["parameters_before"]
+    assert metrics["plan"]["schema"] == "compress.prune-plan/1"
+    lock = tomllib.loads((project / "model.compressed" / "recipe.lock.toml").read_text())
+    assert lock["recipe"]["prune"]["amount"] == "40%params"
+    assert "plan" not in lock["recipe"]["prune"]
+    written = (project / "model.compressed" / "report.md").read_text()
+    assert "amount 40%params" in written
+    assert "largest_cuts" in written
+    assert "compress.prune-plan/1" not in written
+
+
+def test_threads_and_batch_of_the_measurement_are_those_of_pruning_by_latency(project: Path) -> None:
+    options = RunOptions(targets=(str(NULL),), recipe="int8", prune="30%latency", threads=2, batch=4)
+    plan = resolve(Path("model.onnx"), options)
+    described = plan.recipe.describe()
+    assert described["steps"] == ["prune", "quantize"]
+    settings = described["prune"]
+    assert isinstance(settings, dict)
+    assert [settings[name] for name in ("amount", "latency_threads", "latency_batch")] == ["30%latency", 2, 4]
+
+
+@pytest.mark.parametrize("amount", ["150%macs", "0%macs", "50%foo", "half", ""])
+def test_a_wrong_amount_is_one_message_and_one_hint(compress: Compress, project: Path, amount: str) -> None:
+    done = compress("run", "model.onnx", "--target", NULL, "--prune", amount, *FAST)
+    assert done.code == 2
+    assert f"`{amount}`" in done.err
+    assert "hint: write the share to remove and of what: 50%macs" in done.err
+    assert "Traceback" not in done.err
+    assert not (project / "model.compressed").exists()
+
+
+def test_ninety_per_cent_of_everything_is_refused_and_leaves_nothing(compress: Compress, project: Path) -> None:
+    (project / "quick.toml").write_text(RECIPE + "floor = 0.5\n")
+    done = compress("run", "model.onnx", "--target", NULL, "--recipe", "quick.toml", "--prune", "90%params", *FAST)
+    assert done.code == 2
+    assert "90%params cannot be reached: everything that may be cut with floor = 0.5 is " in done.err
+    assert "hint: ask for less than" in done.err
+    assert not (project / "model.compressed").exists()
+
+
+def test_a_model_with_nothing_to_prune_is_refused_and_leaves_nothing(compress: Compress, project: Path) -> None:
+    from onnx import helper
+    from small_graphs import build, normal
+
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w"], ["logits"], "only", transB=1),
+    ]
+    model = build(nodes, {"w": normal(10, 784)}, ["batch", 1, 28, 28], ["logits"])
+    (project / "single.onnx").write_bytes(model.to_bytes())
+    done = compress("run", "single.onnx", "--target", NULL, "--prune", "50%macs", *FAST)
+    assert done.code == 2
+    assert "nothing in this model can be pruned" in done.err
+    assert "`compress inspect` says why" in done.err
+    assert not (project / "single.compressed").exists()
+
+
+def test_a_plan_for_another_model_is_refused_and_leaves_nothing(compress: Compress, project: Path) -> None:
+    (project / "quick.toml").write_text(RECIPE)
+    assert compress("run", "model.onnx", "--target", NULL, "--recipe", "quick.toml", "--out", "first", *FAST).code == 0
+    plan = json.loads((project / "first" / "report.json").read_text())["steps"][0]["metrics"]["plan"]
+    (project / "plan.json").write_text(json.dumps(plan))
+    (project / "replay.toml").write_text(RECIPE.replace('amount = "20%params"', 'plan = "plan.json"'))
+    again = compress("run", "model.onnx", "--target", NULL, "--recipe", "replay.toml", "--out", "again", *FAST)
+    assert again.code == 0, again.err
+    engines = [project / out / "engine" / "board" / "model.onnx" for out in ("first", "again")]
+    assert engines[0].read_bytes() == engines[1].read_bytes()
+    done = compress("run", "lossy.onnx", "--target", NULL, "--recipe", "replay.toml", "--out", "other", *FAST)
+    assert done.code == 2
+    assert "the plan is for another model" in done.err
+    assert not (project / "other").exists()
+
+
+def test_latency_of_a_board_that_is_not_here_is_refused(compress: Compress, project: Path) -> None:
+    done = compress("run", "model.onnx", "--target", "jetson", "--prune", "30%latency", *FAST)
+    assert done.code == 2
+    assert "cannot be run on this machine" in done.err
+    assert "40%macs" in done.err
+
+
+def test_help_shows_the_form_of_an_amount(capsys: pytest.CaptureFixture[str]) -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    with pytest.raises(SystemExit):
+        parser.parse_args(["run", "--help"])
+    assert "50%macs" in capsys.readouterr().out
+
+
+def test_the_model_of_the_project_has_a_hidden_layer_to_prune() -> None:
+    from compress.prune.coupling import analyse
+
+    assert [group.units for group in analyse(nearest_mean_classifier()).groups] == [11]
