@@ -67,7 +67,6 @@ class Recipe:
             return self
         return replace(self, attempts=tuple(tuple(_within(step, seconds) for step in steps) for steps in self.attempts))
 
-
     def pruned(self, settings: Mapping[str, object]) -> "Recipe":
         """Return the recipe with pruning before the other steps of every attempt.
 
@@ -77,14 +76,11 @@ class Recipe:
         Raises:
             ConfigError: A setting is wrong.
         """
-        return replace(self, attempts=tuple(_leave_training(_pruned(steps, settings)) for steps in self.attempts))
-
-
-def _pruned(steps: tuple[PlannedStep, ...], settings: Mapping[str, object]) -> tuple[PlannedStep, ...]:
-    own = [step for step in steps if step.name == _PRUNE]
-    stated = {key: value for step in own for key, value in step.settings.model_dump(exclude_unset=True).items()}
-    planned = _plan_step(_PRUNE, {**stated, **settings}, "--prune")
-    return tuple(planned if step in own else step for step in steps) if own else (planned, *steps)
+        own = [step for attempt in self.attempts for step in attempt if step.name == _PRUNE]
+        stated = own[0].settings.model_dump(exclude_unset=True) if own else {}
+        planned = _plan_step(_PRUNE, {**stated, **settings}, "--prune")
+        attempts = tuple((planned, *(step for step in steps if step.name != _PRUNE)) for steps in self.attempts)
+        return replace(self, attempts=tuple(map(_leave_training, attempts)))
 
 
 def _leave_training(steps: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:
