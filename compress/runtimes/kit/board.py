@@ -113,15 +113,9 @@ def build_arguments(kit: dict[str, Any], *, typed: bool = True) -> list[str]:
 
 def measure_arguments(kit: dict[str, Any]) -> list[str]:
     """Return trtexec's arguments that measure the engine at batch 1."""
-    arguments = [
-        f"--loadEngine={ENGINE}",
-        f"--warmUp={_WARM_UP_MILLISECONDS}",
-        f"--duration={_SECONDS}",
-        "--percentile=90,99",
-        "--exportTimes=times.json",
-    ]
-    shapes = shape_list(kit["inputs"], 1)
-    if shapes:
+    arguments = [f"--loadEngine={ENGINE}", "--percentile=90,99", "--exportTimes=times.json"]
+    arguments += [f"--warmUp={_WARM_UP_MILLISECONDS}", f"--duration={_SECONDS}"]
+    if shapes := shape_list(kit["inputs"], 1):
         arguments.append(f"--shapes={shapes}")
     whole = [entry for entry in kit["inputs"] if entry["dtype"] in _ELEMENT_BYTES]
     if whole:
@@ -131,10 +125,10 @@ def measure_arguments(kit: dict[str, Any]) -> list[str]:
 
 def shape_list(inputs: list[dict[str, Any]], batch: int) -> str:
     """Return ``x:1x3x224x224,…`` for the inputs with a dynamic batch (written as null), or an empty string."""
-    dynamic = [entry for entry in inputs if None in entry["shape"]]
     return ",".join(
         quote(entry["name"]) + ":" + "x".join(str(batch if size is None else size) for size in entry["shape"])
-        for entry in dynamic
+        for entry in inputs
+        if None in entry["shape"]
     )
 
 
@@ -176,14 +170,12 @@ def read_version(log: str) -> str | None:
 
 def describe_sparsity(log: str) -> list[str]:
     """Return what trtexec's build log says of sparse kernels, as a note; none where it says nothing."""
-    eligible, picked = (
-        re.search(r"\(Sparsity\) " + what + r":[ ]*(.*)", log)
-        for what in ("Layers eligible for sparse math", "TRT inference plan picked sparse implementation for layers")
-    )
-    if eligible is None or picked is None:
+    kinds = ("TRT inference plan picked sparse implementation for layers", "Layers eligible for sparse math")
+    lines = [re.search(rf"\(Sparsity\) {kind}:[ ]*(.*)", log) for kind in kinds]
+    picked, eligible = (line and len([name for name in line.group(1).split(", ") if name.strip()]) for line in lines)
+    if picked is None or eligible is None:
         return []
-    counts = [len([name for name in found.group(1).split(", ") if name.strip()]) for found in (picked, eligible)]
-    return [f"TensorRT picked sparse kernels for {counts[0]} of {counts[1]} eligible layers"]
+    return [f"TensorRT picked sparse kernels for {picked} of {eligible} eligible layers"]
 
 
 def build_with_python(kit: dict[str, Any], folder: Path) -> str:
@@ -256,9 +248,7 @@ def parse_summary(log: str) -> dict[str, float] | None:
         "p50": found["median"],
         "p90": found["percentile(90%)"],
         "p99": found["percentile(99%)"],
-        "mean": found["mean"],
-        "min": found["min"],
-        "max": found["max"],
+        **{name: found[name] for name in ("mean", "min", "max")},
         "gpu_p50": gpu["median"],
         "throughput": float(throughput.group(1)),
     }
