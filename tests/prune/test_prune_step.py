@@ -7,6 +7,7 @@ import pytest
 from hand_coupled import context_of, perceptron, samples_of, wide_network
 from onnx import helper
 from small_graphs import build, normal
+from zoo import zoo_model
 
 from compress.distill.step import distill as train
 from compress.errors import ConfigError, PruneError
@@ -210,3 +211,16 @@ def test_a_recipe_that_prunes_keeps_its_settings_but_for_the_amount(tmp_path: Pa
     [step] = load_recipe(str(path)).pruned({"amount": "25%params", "plan": None}).attempts[0]
     assert isinstance(step.settings, PruneSettings)
     assert (step.settings.amount, step.settings.plan, step.settings.importance) == ("25%params", None, "l1")
+
+
+@pytest.mark.parametrize("name", ["shufflenet", "vit", "bert", "llama", "gru", "lstm"])
+def test_networks_of_every_kind_are_pruned_by_what_their_gradients_say(name: str, tmp_path: Path) -> None:
+    model = zoo_model(name)
+    context = context_of(model, tmp_path, samples_of(model, 20))
+    settings = PruneSettings(amount="30%params", update="none", steps=0, samples=8)
+    result = prune(model, settings, context)
+    assert number(result, "parameters_after") <= 0.7 * number(result, "parameters_before")
+    assert number(result, "sqnr_db_after") > 0
+    batch = next(samples_of(model).batches(3)).inputs
+    with open_graph(result.model.to_bytes(), threads=1) as session:
+        assert all(np.isfinite(value).all() for value in session.run(batch).values())
