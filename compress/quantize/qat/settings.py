@@ -13,11 +13,11 @@ class QatSettings(TrainingSettings):
     """Settings of the step ``qat``: how weights and scales are trained together.
 
     Attributes:
-        learning_rate: Peak, in steps of a weight's own integer grid: 0.01 moves a weight by a hundredth of what 1 stands
-            for, in every layer and channel alike.
+        learning_rate: Peak, in steps of a weight's own integer grid: 0.01 moves a weight by a hundredth of what 1
+            stands for, in every layer and channel alike.
         learn_scales: Which scales are learned: all, those of activations (with their zero points), those of weights, or
             none; the others stay as the calibration chose them.
-        scale_learning_rate: Peak, relative to the scale itself: 0.0001 changes a scale by 0.01 % a step.
+        scale_learning_rate: Peak, relative to the scale itself: 0.001 changes a scale by 0.1 % a step.
         keep_zeros: What is zero at the start and stays zero: in ``sparse`` weights (2:4, or made so by the step
             ``sparsify``) everything that is; ``none`` lets all be learned.
         power_of_two: Use powers of two only, as some integer-only devices want; scales start from the nearest one.
@@ -33,7 +33,7 @@ class QatSettings(TrainingSettings):
     weight_decay: NonNegativeFloat = 0.0
     evaluate_every: PositiveInt = 50
     learn_scales: Literal["all", "activations", "weights", "none"] = "all"
-    scale_learning_rate: PositiveFloat = 1e-4
+    scale_learning_rate: PositiveFloat = 1e-3
     keep_zeros: Literal["sparse", "none"] = "sparse"
     power_of_two: bool = False
     loss: Literal["auto", "kl", "mse", "cosine"] = "auto"

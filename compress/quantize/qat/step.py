@@ -31,8 +31,10 @@ from compress.weight_matrices import find_matrices, two_of_four
 
 __all__ = ["QatSettings", "train_quantized"]
 
-_LEAST_LARGEST = 0.01
-"""Largest value that biases which are all zero are taken to have."""
+_STEPS_OF_MEAN = 32
+"""Integer steps that the mean size of a weight is worth, as it is in most weights that are quantized."""
+_LEAST_MEAN = 0.003
+"""Mean size that biases which are all zero are taken to have."""
 
 log = logging.getLogger("compress")
 
@@ -125,12 +127,13 @@ def _train(
 def _groups(student: QuantizedNet, settings: QatSettings) -> Sequence[ParameterGroup]:
     """Return the groups that do not learn in integer steps; scales that are not learned are frozen.
 
-    A bias or a gain is taken as if its largest value were 127 steps.
+    A bias or a gain is moved by as small a share of its mean size as a quantized weight is.
     """
     parts = student.parts()
     factor = settings.scale_learning_rate / settings.learning_rate
     groups = [
-        ParameterGroup((other,), max(float(other.detach().abs().max()), _LEAST_LARGEST) / 127) for other in parts.others
+        ParameterGroup((other,), max(float(other.detach().abs().mean()), _LEAST_MEAN) / _STEPS_OF_MEAN)
+        for other in parts.others
     ]
     for parameters, kind in ((parts.activation_scales, "activations"), (parts.weight_scales, "weights")):
         learned = settings.learn_scales in ("all", kind)
