@@ -12,6 +12,7 @@ class Account:
 
     Attributes:
         stale: Looks at the held-out samples since the best.
+        rate: What retreats have left of the learning rate.
         loss_sum: Of the steps since the last look.
     """
 
@@ -21,6 +22,7 @@ class Account:
     seconds: float = 0.0
     best_step: int = 0
     stale: int = 0
+    rate: float = 1.0
     loss_sum: float = 0.0
     loss_steps: int = 0
     history: list[tuple[int, float, HeldOut]] = field(default_factory=list)

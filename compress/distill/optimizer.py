@@ -59,9 +59,11 @@ def learned_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, share: float, settings: TrainingSettings) -> None:
-    """Set the learning rate of every group for the step after ``share`` of the training."""
-    factor = learning_rate_factor(share, settings.warmup_share, settings.final_share)
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, share: float, settings: TrainingSettings, rate: float = 1.0
+) -> None:
+    """Set the learning rate of every group for the step after ``share`` of the training, at a share ``rate`` of it."""
+    factor = rate * learning_rate_factor(share, settings.warmup_share, settings.final_share)
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * factor * group["learning_rate_factor"]
 

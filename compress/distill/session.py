@@ -121,7 +121,7 @@ class Session:
         norm = check_gradients(learned, task.settings.clip_norm)
         if not (math.isfinite(float(mean)) and math.isfinite(norm)):
             raise self._explain_not_finite(picked, attempt)
-        set_learning_rate(tools.optimizer, self._share(0.5), task.settings)
+        set_learning_rate(tools.optimizer, self._share(0.5), task.settings, self.account.rate)
         tools.optimizer.step()
         if task.after_step is not None:
             task.after_step(task.student)
@@ -157,12 +157,27 @@ class Session:
         if found.rank(task.settings.select) > account.best.rank(task.settings.select):
             account.best, account.best_step, account.stale = found, account.step, 0
             self._best = copy_weights(task.student)
-        set_weights(task.student, current)
+        worse = found.rank(task.settings.select) < account.before.rank(task.settings.select)
+        if task.settings.retreat and worse:
+            self._retreat()
+        else:
+            set_weights(task.student, current)
         loss = account.loss_sum / max(1, account.loss_steps)
         account.history.append((account.step, loss, found))
         account.loss_sum, account.loss_steps = 0.0, 0
         left = account.seconds * (tools.steps - account.step) / account.step
         log.info("train: step %d of %d, loss %.4g, %s, %.0f s left", account.step, tools.steps, loss, found, left)
+
+    def _retreat(self) -> None:
+        """Go back to the best weights and forget the momentum: the steps were too long."""
+        account = self.account
+        account.rate *= self.task.settings.retreat
+        set_weights(self.task.student, self._best)
+        self._average.weights = copy_weights(self.task.student)
+        self.tools.optimizer.state.clear()
+        log.info(
+            "train: worse than before training: back to step %d at %.2g of the rate", account.best_step, account.rate
+        )
 
     def _reason_to_stop(self) -> Stopped | None:
         account, settings = self.account, self.task.settings

@@ -26,6 +26,8 @@ class TrainingSettings(StepSettings):
         held_out_share: Share of the samples that are never trained on: they choose the best weights.
         evaluate_every: Steps between two looks at the held-out samples.
         patience: Looks without improvement after which training stops; 0 never stops early.
+        retreat: Where the fidelity on held-out samples is below what it was before training, go on from the best
+            weights with this share of the learning rate; 0 never does. For a student that is near its teacher already.
         select: Which fidelity on the held-out samples chooses the best weights.
         time_budget_seconds: Training stops after so long and keeps the best; 0 is no limit. With a limit the learning
             rate falls with the time where that runs out first, so the result depends on the machine's speed.
@@ -54,6 +56,7 @@ class TrainingSettings(StepSettings):
     held_out_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     evaluate_every: PositiveInt = 100
     patience: NonNegativeInt = 0
+    retreat: Share = 0.0
     select: Literal["sqnr", "agreement"] = "sqnr"
     time_budget_seconds: NonNegativeFloat = 0.0
     checkpoint_every: PositiveInt = 100

@@ -1,3 +1,4 @@
+import copy
 import os
 import random
 import re
@@ -180,7 +181,7 @@ def test_augmentation_changes_what_both_see() -> None:
     seen: list[Tensor] = []
 
     def double(feed: dict[str, Tensor], numbers: Tensor) -> dict[str, Tensor]:
-        assert numbers.shape == (16, 3)
+        assert numbers.shape == (16, 8)
         seen.append(numbers)
         return {"x": 0 * feed["x"]}
 
@@ -441,3 +442,38 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_device(settings(device="auto")).type == "cpu"
     with pytest.raises(UsageError, match="PyTorch finds no GPU here"):
         run(Net(4, seed=1), of=settings(device="cuda"))
+
+
+def test_a_student_that_gets_worse_than_it_began_goes_back_and_learns_more_slowly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    teacher = Net(16, seed=2)
+    near = Net(16, seed=2)
+    with torch.no_grad():
+        for parameter in near.parameters():
+            parameter.add_(1e-3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5)))
+    hasty = settings(steps=200, learning_rate=0.3, evaluate_every=10)
+    stuck = run(copy.deepcopy(near), teacher, of=hasty)
+    with caplog.at_level("INFO", "compress"):
+        found = run(near, teacher, of=hasty.model_copy(update={"retreat": 0.1}))
+    assert "back to step 0 at 0.1 of the rate" in caplog.text
+    assert stuck.best_step == 0
+    assert found.best_step > 0
+    assert found.after.rank("sqnr") > found.before.rank("sqnr")
+
+
+def test_a_retreat_is_taken_up_from_a_checkpoint(tmp_path: Path) -> None:
+    hasty = settings(steps=60, learning_rate=0.3, evaluate_every=10, checkpoint_every=20, retreat=0.1)
+    near = Net(16, seed=2)
+    whole, cut = copy.deepcopy(near), copy.deepcopy(near)
+    run(whole, Net(16, seed=2), of=hasty)
+
+    def stop(_: str, done: int, __: int) -> None:
+        if done >= 45:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(cut, Net(16, seed=2), of=hasty, checkpoint=CheckpointStore(tmp_path, "k"), progress=stop)
+    again = copy.deepcopy(near)
+    run(again, Net(16, seed=2), of=hasty, checkpoint=CheckpointStore(tmp_path, "k"))
+    assert weights(again) == weights(whole)

@@ -6,7 +6,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from compress.distill.augment import ImageAugmentation
 from compress.distill.choice import DistillSettings
-from compress.distill.settings import TrainingSettings
+from compress.distill.settings import Share, TrainingSettings
 
 
 class QatSettings(TrainingSettings):
@@ -31,7 +31,8 @@ class QatSettings(TrainingSettings):
     batch: PositiveInt = 16
     learning_rate: PositiveFloat = 0.01
     weight_decay: NonNegativeFloat = 0.0
-    evaluate_every: PositiveInt = 50
+    evaluate_every: PositiveInt = 25
+    retreat: Share = 0.3
     learn_scales: Literal["all", "activations", "weights", "none"] = "all"
     scale_learning_rate: PositiveFloat = 1e-3
     keep_zeros: Literal["sparse", "none"] = "sparse"
