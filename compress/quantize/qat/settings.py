@@ -34,11 +34,11 @@ class QatSettings(TrainingSettings):
     evaluate_every: PositiveInt = 25
     retreat: Share = 0.3
     learn_scales: Literal["all", "activations", "weights", "none"] = "all"
-    scale_learning_rate: PositiveFloat = 1e-3
+    scale_learning_rate: PositiveFloat = 2e-3
     keep_zeros: Literal["sparse", "none"] = "sparse"
     power_of_two: bool = False
     loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
-    temperature: PositiveFloat = 2.0
+    temperature: PositiveFloat = 1.0
     task_weight: NonNegativeFloat = 0.0
     augment: ImageAugmentation = ImageAugmentation()
 
