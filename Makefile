@@ -56,9 +56,9 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch
-	$(PIP) --editable '.[rtx]'
+	$(PIP) --editable '.[rtx,openvino]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[rtx,dev]'
+	$(PIP) --editable '.[rtx,openvino,dev]'
 	touch $@

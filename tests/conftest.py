@@ -1,4 +1,4 @@
-"""What holds for all tests: TensorRT-RTX tests say what they lack, and in CI nothing may be skipped."""
+"""What holds for all tests: those that need an extra say what they lack, and in CI nothing may be skipped."""
 
 import importlib.util
 import os
@@ -6,11 +6,15 @@ from collections.abc import Generator
 
 import pytest
 
+EXTRAS = {"rtx": "tensorrt_rtx_bindings", "openvino": "onnxruntime_ep_openvino"}
+"""The module that a test with this mark needs."""
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip the tests that need TensorRT-RTX where it is not installed."""
-    if item.get_closest_marker("rtx") and importlib.util.find_spec("tensorrt_rtx_bindings") is None:
-        pytest.skip('TensorRT-RTX is not installed: pip install "edge-compress[rtx]"')
+    """Skip the tests that need an extra where it is not installed."""
+    for extra, module in EXTRAS.items():
+        if item.get_closest_marker(extra) and importlib.util.find_spec(module) is None:
+            pytest.skip(f'{module} is not installed: pip install "edge-compress[{extra}]"')
 
 
 @pytest.hookimpl(wrapper=True)

@@ -40,7 +40,7 @@ EXTRAS = {
 _PURPOSES = {
     "rtx": "engines for NVIDIA GPUs from Turing to Blackwell, and the proof for build kits",
     "tensorrt": "engines on a machine with its own NVIDIA GPU",
-    "openvino": "Intel's execution provider",
+    "openvino": "Intel's execution provider, tried against ONNX Runtime's own kernels",
     "hf": "Hugging Face models",
     "inc": "Intel neural-compressor as a contestant",
 }
@@ -176,7 +176,7 @@ def _round_trip() -> list[float]:
 
 
 def _try_extra(extra: str, command: str) -> Finding:
-    """Return whether an installed extra is usable; only the two TensorRTs are known to be installed and not."""
+    """Return whether an installed extra is usable; the TensorRTs and OpenVINO can be installed and not be."""
     if extra == "rtx":
         from compress.runtimes import tensorrt_rtx
 
@@ -188,6 +188,14 @@ def _try_extra(extra: str, command: str) -> Finding:
         if tensorrt.find_module() is None:
             text = "the package on PyPI is only a stub here: it fetches the real one from NVIDIA as it is installed"
             return Finding(extra, "broken", text, "see NVIDIA's TensorRT installation guide")
+    if extra == "openvino":
+        from compress.errors import TargetError
+        from compress.runtimes import openvino_plugin
+
+        try:
+            openvino_plugin.find_device()
+        except TargetError as error:
+            return Finding(extra, "broken", error.message, error.hint)
     return Finding(extra, "ok", f"installed: {_PURPOSES[extra]}")
 
 

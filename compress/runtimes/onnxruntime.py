@@ -15,12 +15,13 @@ from compress.errors import CompressError, DataError, ModelError, TargetError
 from compress.model import Model
 from compress.runtimes import Availability, Engine, Feed
 from compress.runtimes.engine_files import list_files, write_graph
+from compress.runtimes.engine_options import EngineOptions
+from compress.runtimes.session_options import make_session_options
 from compress.targets import Target
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_FATAL_ONLY = 4
 _ERROR_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:\S+\.(?:cc|h):\d+ .*?\) )?", re.DOTALL)
 
 
@@ -74,7 +75,13 @@ def open(engine: Engine, *, threads: int) -> "GraphSession":  # noqa: A001 the n
 
 
 def open_graph(
-    model: Path | bytes, *, threads: int, simulate: bool = False, outputs: Sequence[str] | None = None
+    model: Path | bytes,
+    *,
+    threads: int = 1,
+    simulate: bool = False,
+    outputs: Sequence[str] | None = None,
+    options: EngineOptions | None = None,
+    write_optimized: Path | None = None,
 ) -> "GraphSession":
     """Return a session of an ONNX file or of serialized bytes.
 
@@ -84,25 +91,21 @@ def open_graph(
         simulate: Compute every QuantizeLinear and DequantizeLinear as it is written, in float, instead of fusing them
             into integer kernels: what the graph *means*, the same on every instruction set.
         outputs: Names of the tensors that ``run`` returns, intermediate ones too; without it, the graph's outputs.
+        options: How the graph is run, threads included; without it, the defaults.
+        write_optimized: Where ONNX Runtime writes the graph that it makes of this one.
 
     Raises:
         ModelError: ONNX Runtime cannot take the graph; the message has its reason in one line.
+        TargetError: The execution provider is not there.
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.use_deterministic_compute = True
-    options.log_severity_level = _FATAL_ONLY
-    # Idle threads of one session would spin on the cores that the other session of a comparison needs.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if simulate:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    chosen = options or EngineOptions(threads=threads)
+    configured = make_session_options(chosen, simulate=simulate, write_optimized=write_optimized)
+    providers = {} if chosen.provider != "cpu" else {"providers": ["CPUExecutionProvider"]}
     with _reasons(ModelError, "ONNX Runtime cannot take the graph"):
         source = _expose(model, outputs) if outputs is not None else model
-        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(source, configured, **providers)
     return GraphSession(session, tuple(outputs) if outputs is not None else None)
 
 

@@ -9,7 +9,8 @@ import pytest
 import compress
 from compress import machine
 from compress.cli import doctor, main
-from compress.runtimes import onnxruntime, tensorrt, tensorrt_rtx
+from compress.errors import TargetError
+from compress.runtimes import onnxruntime, openvino_plugin, tensorrt, tensorrt_rtx
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +96,17 @@ def test_a_tensorrt_rtx_that_does_not_import_is_broken(monkeypatch: pytest.Monke
 def test_the_stub_of_tensorrt_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt, "find_module", lambda: None)
     assert "only a stub" in findings()["tensorrt"].text
+
+
+def test_an_openvino_plugin_that_does_not_load_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise TargetError("ONNX Runtime cannot load the OpenVINO plugin: no TBB", hint="install it again")
+
+    monkeypatch.setattr(openvino_plugin, "find_device", refuse)
+    found = findings()["openvino"]
+    assert (found.state, found.text, found.mend) == (
+        "broken", "ONNX Runtime cannot load the OpenVINO plugin: no TBB", "install it again",
+    )  # fmt: skip
 
 
 def test_another_version_than_the_tested_one_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,85 @@
+"""The ways in which ONNX Runtime can run an engine on this machine: what the contest for the fastest chooses among."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from compress.errors import CompressError, TargetError
+from compress.runtimes import Absent, Providers, Session, Variants
+from compress.runtimes.engine_options import PROVIDER_NAMES, EngineOptions
+from compress.runtimes.onnxruntime import open_graph
+from compress.runtimes.openvino_plugin import find_device, float_precisions
+
+OFFLINE_GRAPH = "model.optimized.onnx"
+
+
+def list_variants(*, threads: int, providers: Providers) -> Variants:
+    """Return the execution providers that can be had here, each with default settings, the default provider first.
+
+    Args:
+        threads: What the user allows.
+        providers: ``cpu``: ONNX Runtime's own kernels only; ``all``: whatever is installed.
+    """
+    default = EngineOptions(threads=threads)
+    if providers == "cpu":
+        return Variants((default,), ())
+    name = PROVIDER_NAMES["openvino"]
+    try:
+        find_device()
+    except TargetError as error:
+        return Variants((default,), (Absent(name, f"{error.message} ({error.hint})"),))
+    openvino = replace(default, provider="openvino")
+    able = float_precisions()
+    found = (default, *(replace(openvino, precision=precision) for precision in able))
+    missing = () if "bfloat16" in able else (Absent(f"{name}, bfloat16", "this CPU has no bfloat16 instructions"),)
+    return Variants(found, missing)
+
+
+def list_settings(options: EngineOptions) -> tuple[EngineOptions, ...]:
+    """Return the same provider with one setting changed, for every setting that may make a difference there."""
+    fewer = (replace(options, threads=options.threads // 2),) if options.threads > 1 else ()
+    if options.provider != "cpu":
+        return fewer
+    sleeping = (replace(options, spinning=False),) if options.threads > 1 else ()
+    changed = (
+        replace(options, optimization="extended"),
+        replace(options, arena=False),
+        replace(options, offline=True),
+    )
+    return (*changed, *sleeping, *fewer)
+
+
+def open_variant(graph: Path, options: EngineOptions, folder: Path) -> Session:
+    """Return a session of a graph that is run so.
+
+    Args:
+        graph: The ONNX file.
+        options: How it is run.
+        folder: Where an offline-optimized graph may be written.
+
+    Raises:
+        CompressError: ONNX Runtime or the execution provider refuses the graph.
+    """
+    return open_graph(prepare_graph(graph, options, folder), options=loading_options(options))
+
+
+def prepare_graph(graph: Path, options: EngineOptions, folder: Path) -> Path:
+    """Return the file that a session loads: the graph itself, or what ONNX Runtime made of it, written to the folder.
+
+    Raises:
+        CompressError: ONNX Runtime refuses the graph.
+    """
+    if not options.offline:
+        return graph
+    made = folder / OFFLINE_GRAPH
+    with open_graph(graph, options=replace(options, offline=False), write_optimized=made):
+        pass
+    if not made.is_file():
+        raise CompressError(
+            f"ONNX Runtime wrote no optimized graph of {graph.name}", hint="leave the optimization to the start"
+        )
+    return made
+
+
+def loading_options(options: EngineOptions) -> EngineOptions:
+    """Return the options of the session that loads what :func:`prepare_graph` returned: optimized once is enough."""
+    return replace(options, optimization="none") if options.offline else options
