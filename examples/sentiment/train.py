@@ -96,9 +96,10 @@ def measure_accuracy(model: SentimentNet, ids: Tensor, mask: Tensor, labels: Ten
     return hits / len(ids)
 
 
-def train(model: SentimentNet, data: tuple[Tensor, Tensor, Tensor], epochs: int, batch: int, seed: int) -> None:
+def train(model: SentimentNet, data: tuple[Tensor, Tensor, Tensor], options: argparse.Namespace) -> None:
     """Fine-tune in place with AdamW, linear warm-up and decay."""
     ids, mask, labels = data
+    epochs, batch, seed = options.epochs, options.batch, options.seed
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
     steps = epochs * (len(ids) // batch)
@@ -112,7 +113,7 @@ def train(model: SentimentNet, data: tuple[Tensor, Tensor, Tensor], epochs: int,
         for i in range(0, len(ids) // batch * batch, batch):
             index = order[i : i + batch]
             width = int(mask[index].sum(1).max())
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
                 logits = model(ids[index, :width], mask[index, :width])
             loss = functional.cross_entropy(logits.float(), labels[index])
             optimizer.zero_grad(set_to_none=True)
@@ -141,6 +142,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--bfloat16", action="store_true", help="faster on CPUs that compute in it, slower on others")
     parser.add_argument("--data-only", action="store_true", help="write the token arrays, train nothing")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
@@ -159,7 +161,7 @@ def main() -> None:
     if set(found.missing_keys) != {"classifier.weight", "classifier.bias"}:
         raise SystemExit(f"the weights do not fit: {found.missing_keys} are missing")
     tensors = [torch.from_numpy(array) for array in (ids, mask, labels)]
-    train(model, (tensors[0][rest], tensors[1][rest], tensors[2][rest]), options.epochs, options.batch, options.seed)
+    train(model, (tensors[0][rest], tensors[1][rest], tensors[2][rest]), options)
     accuracy = measure_accuracy(model, tensors[0][test], tensors[1][test], tensors[2][test])
     print(f"test accuracy {100 * accuracy:.2f} %")
     if accuracy < 0.8:
