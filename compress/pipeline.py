@@ -21,6 +21,7 @@ from compress.intake import Intake, take_in
 from compress.machine import core_count
 from compress.model import Model
 from compress.options import Plan, RunOptions, resolve
+from compress.quantize.diagnosis.table import diagnose_if_possible
 from compress.recipe import PlannedStep
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
@@ -30,6 +31,11 @@ from compress.store import Workspace, open_workspace, replace_folder, write_atom
 from compress.targets import Target
 
 log = logging.getLogger("compress")
+
+_DIAGNOSED = 8
+"""Samples that layers are diagnosed on."""
+_DIAGNOSIS_SECONDS = 20.0
+"""For the measurements that are only worth their time where accuracy was lost."""
 
 
 def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
@@ -67,6 +73,7 @@ def _run_target(
         target, data.calibration, core_count(), plan.options.seed, work.store, progress, original=source.model
     )
     tried: list[TargetRecord] = []
+    kept = source.model
     problem = None
     for number, steps in enumerate(plan.recipe.attempts):
         try:
@@ -81,9 +88,13 @@ def _run_target(
         tried.append(_build_and_measure(target, source.model, model, data, plan, folder=folder, progress=progress))
         if tried[-1].engine is not None and tried[-1] is best_record(tried):
             replace_folder(folder, work.staging / "engine" / target.name)
+            kept = model
         if not misses_budget(tried[-1], plan.policy):
             break
-    return with_attempts(best_record(tried), tried, problem)
+    best = best_record(tried)
+    missed = misses_budget(best, plan.policy)
+    layers = diagnose_if_possible(kept, context, samples=_DIAGNOSED, seconds=_DIAGNOSIS_SECONDS if missed else 0.0)
+    return with_attempts(best, tried, problem).model_copy(update={"layers": layers})
 
 
 def _run_steps(steps: tuple[PlannedStep, ...], model: Model, context: StepContext) -> Model:

@@ -13,6 +13,7 @@ from compress.errors import DataError
 from compress.model import Model
 from compress.quantize.histogram import BINS, Histogram
 from compress.runtimes import Session
+from compress.runtimes.batching import fill_batch, fixed_batch
 
 OpenObserved = Callable[[Model, list[str]], Session]
 """Opens a session of a model that returns the named values instead of the model's outputs."""
@@ -83,8 +84,9 @@ def calibrate(
     wanted = [name for name in values if name not in inputs]
     done = 0
     with open_observed(model, wanted) as session, ThreadPoolExecutor(threads) as pool:
-        for batch in samples.batches(_batch_size(model, samples, session)):
-            observed = {**batch.inputs, **(session.run(batch.inputs) if wanted else {})}
+        for batch in samples.batches(_batch_size(model, samples, session, wanted)):
+            feed = fill_batch(batch.inputs, fixed_batch(model))
+            observed = {**feed, **(session.run(feed) if wanted else {})}
             counting = [
                 pool.submit(_observe, histogram, name, np.asarray(observed[name], np.float32), samples.name)
                 for name, histogram in histograms.items()
@@ -96,12 +98,13 @@ def calibrate(
     return Calibration(histograms, done)
 
 
-def _batch_size(model: Model, samples: SampleSet, session: Session) -> int:
-    fixed = model.inputs[0].shape[0] if model.inputs[0].shape else 1
-    if isinstance(fixed, int):
+def _batch_size(model: Model, samples: SampleSet, session: Session, wanted: list[str]) -> int:
+    fixed = fixed_batch(model)
+    if fixed is not None:
         return fixed
-    first = next(iter(samples.batches(1)))
-    each = sum(array.nbytes for array in session.run(first.inputs).values())
+    first = next(iter(samples.batches(1))).inputs
+    # Where inputs are all that is observed, the session has no outputs.
+    each = sum(array.nbytes for array in (session.run(first) if wanted else first).values())
     return max(1, min(_MAX_BATCH, BATCH_BYTES // max(each, 1)))
 
 

@@ -11,6 +11,7 @@ from compress.errors import ConditionError, ModelError
 from compress.model import JsonValue, Model
 from compress.quantize.calibrate import Calibration, calibrate
 from compress.quantize.dialects import DIALECTS, Dialect
+from compress.quantize.layers import remember_unquantized
 from compress.quantize.plan import Plan, observed_values, plan_quantization
 from compress.quantize.qdq import insert_qdq
 from compress.quantize.ranges import Quantization, choose_range, fit_grid
@@ -50,8 +51,10 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
         )
     calibration = _calibrate_once(model, context)
     activations = _fit(plan, dialect, calibration, settings)
+    unquantized = graph.clone()
     insert_qdq(graph.graph, plan, dialect, activations)
     result = Model.from_ir(graph, model.history)
+    remember_unquantized(context.store, result, unquantized)
     check_quantized(result, dialect)
     metrics: Mapping[str, JsonValue] = {
         "dialect": dialect.name,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
+from compress.report.layers import HEAD, describe_layers, layer_rows
 from compress.report.record import DataSet, Machine, Report, Source, Step, TargetRecord
 from compress.report.rows import (
     DIFFERENCE,
@@ -24,7 +25,7 @@ def render_markdown(report: Report) -> str:
         f"# Compression report: {_text(report.source.path)}",
         f"**{name_outcome(report.verdict)}** (exit code {report.verdict.exit_code})",
         _bullets(report.verdict.reasons),
-        *(block for target in report.targets for block in _target(target)),
+        *(block for target in report.targets for block in _target(target, report.steps)),
         *_steps(report),
         *_data(report),
         *_source(report.source),
@@ -35,7 +36,7 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _target(target: TargetRecord) -> Iterator[str]:
+def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
     yield f"## {_text(target.target)}: {name_outcome(target.verdict)}"
     if target.engine is None:
         yield f"No engine: {_text(target.error or 'the report does not say why')}."
@@ -54,6 +55,10 @@ def _target(target: TargetRecord) -> Iterator[str]:
             *target.engine.notes,
         ]
     )
+    if target.layers:
+        yield f"### Layers of {_text(target.target)} that lose most in INT8"
+        yield _bullets(describe_layers(target, (*shared, *target.steps)))
+        yield _table(HEAD, layer_rows(target.layers))
 
 
 def _conditions(target: TargetRecord) -> Iterator[str]:

@@ -7,7 +7,10 @@ classes (``python -m compress.report.schema``).
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
+
+from compress.report.base import Record as _Record
+from compress.report.layer_record import LayerRecord
 
 SCHEMA: Final = "compress.report/1"
 
@@ -15,12 +18,6 @@ Status = Literal["pass", "fail", "inconclusive", "unmeasured"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenInterval = tuple[float, float | None]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_serialization_defaults_required=True
-    )
 
 
 class Tool(_Record):
@@ -241,10 +238,16 @@ class Attempt(_Record):
 
 
 class TargetRecord(Measurements):
-    """Everything about one target, and what the gate says of it; ``attempts`` is empty where there was one only."""
+    """Everything about one target, and what the gate says of it.
+
+    Attributes:
+        attempts: Empty where there was one only.
+        layers: Of the engine, those that are INT8; empty where nothing is, or where it could not be diagnosed.
+    """
 
     verdict: VerdictRecord
     attempts: tuple[Attempt, ...] = ()
+    layers: tuple[LayerRecord, ...] = ()
 
 
 class Report(_Record):

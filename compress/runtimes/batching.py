@@ -21,12 +21,8 @@ class FixedBatch:
     def run(self, feed: Feed) -> dict[str, NDArray[np.generic]]:
         """Return the outputs of the given samples only."""
         count = len(next(iter(feed.values())))
-        if count == self.size:
-            return self.session.run(feed)
-        filled = {
-            name: np.concatenate([array, np.repeat(array[-1:], self.size - count, 0)]) for name, array in feed.items()
-        }
-        return {name: array[:count] for name, array in self.session.run(filled).items()}
+        outputs = self.session.run(fill_batch(feed, self.size))
+        return outputs if count == self.size else {name: array[:count] for name, array in outputs.items()}
 
     def __enter__(self) -> Self:
         self.session.__enter__()
@@ -36,6 +32,14 @@ class FixedBatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.session.__exit__(kind, error, trace)
+
+
+def fill_batch(feed: Feed, size: int | None) -> Feed:
+    """Return a feed of at most ``size`` samples filled up to that many with its last one; as it is for None."""
+    count = len(next(iter(feed.values())))
+    if size is None or count == size:
+        return feed
+    return {name: np.concatenate([array, np.repeat(array[-1:], size - count, 0)]) for name, array in feed.items()}
 
 
 def fixed_batch(model: Model) -> int | None:

@@ -126,3 +126,17 @@ def test_a_fixed_batch_is_calibrated_at_that_batch(tmp_path: Path) -> None:
     model = build([helper.make_node("Conv", ["x", "w"], ["y"], "conv")], {"w": normal(4, 3, 1, 1)}, [1, 3, 4, 4], ["y"])
     result = quantize_static(model, QuantizeSettings(), context(model, tmp_path))
     assert result.metrics["calibration_samples"] == 32
+
+
+def test_a_fixed_batch_that_does_not_divide_the_samples_is_filled_up(tmp_path: Path) -> None:
+    model = build(
+        [helper.make_node("Conv", ["x", "w"], ["y"], "conv")], {"w": normal(4, 3, 1, 1)}, [12, 3, 4, 4], ["y"]
+    )
+    result = quantize_static(model, QuantizeSettings(), context(model, tmp_path))
+    assert result.metrics["calibration_samples"] == 32
+
+
+def test_a_model_of_which_only_the_input_is_quantized_is_calibrated(tmp_path: Path) -> None:
+    model = build([helper.make_node("Gemm", ["x", "w"], ["y"], "gemm")], {"w": normal(4, 3)}, ["batch", 4], ["y"])
+    result = quantize_static(model, QuantizeSettings(), context(model, tmp_path))
+    assert result.metrics["quantized_activations"] == 1

@@ -1,0 +1,1 @@
+"""Where a quantized model loses its accuracy: layer by layer, weights or activations, and which channels."""
