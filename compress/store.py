@@ -99,8 +99,8 @@ class Workspace:
 def open_workspace(out: Path, *, resume: bool) -> Iterator[Workspace]:
     """Yield the workspace of a run.
 
-    A run that fails by the user's mistake leaves nothing behind that was not there before. One that is killed leaves
-    its finished steps, which ``resume`` takes up.
+    A run that fails by the user's mistake leaves everything as it was before, the finished steps of an earlier run too.
+    One that is killed leaves its own finished steps, which ``resume`` takes up.
 
     Raises:
         UsageError: The folder holds something that is not ours.
@@ -110,16 +110,21 @@ def open_workspace(out: Path, *, resume: bool) -> Iterator[Workspace]:
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(f"{_STAGING}*"):
         shutil.rmtree(leftover)
-    if not resume:
-        shutil.rmtree(out / _STEPS, ignore_errors=True)
     hidden = Path(tempfile.mkdtemp(dir=out, prefix=_STAGING))
-    staging, scratch = hidden / "results", hidden / "scratch"
+    staging, scratch, earlier = hidden / "results", hidden / "scratch", hidden / "steps"
     staging.mkdir()
     scratch.mkdir()
+    steps = out / _STEPS
+    if not resume and steps.exists():
+        steps.replace(earlier)
+    kept = steps.exists()
     try:
-        yield Workspace(out, staging, scratch, Store(out / _STEPS))
+        yield Workspace(out, staging, scratch, Store(steps))
     except CompressError:
-        shutil.rmtree(out / _STEPS, ignore_errors=True)
+        if not kept:
+            shutil.rmtree(steps, ignore_errors=True)
+        if earlier.exists():
+            earlier.replace(steps)
         raise
     finally:
         shutil.rmtree(hidden, ignore_errors=True)

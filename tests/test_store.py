@@ -88,3 +88,27 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a file"), open_workspace(out, resume=False):
         pass
     assert out.read_text() == "a file"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_is_refused_takes_no_finished_step_of_an_earlier_one_away(tmp_path: Path, *, resume: bool) -> None:
+    out = tmp_path / "out"
+    with open_workspace(out, resume=False) as work:
+        work.store.put("earlier", {"model.onnx": b"trained for hours"})
+        write_atomically(work.staging / "report.json", b"{}")
+        work.publish()
+    with pytest.raises(DataError), open_workspace(out, resume=resume) as work:
+        assert (work.store.get("earlier") is not None) == resume
+        work.store.put("later", {"model.onnx": b"of the run that is refused"})
+        raise DataError("no", hint="none")
+    with open_workspace(out, resume=True) as work:
+        assert work.store.get("earlier") == {"model.onnx": b"trained for hours"}
+        assert (work.store.get("later") is not None) == resume
+
+
+def test_a_resumed_run_that_is_refused_and_found_nothing_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(DataError), open_workspace(out, resume=True) as work:
+        work.store.put("later", {"model.onnx": b""})
+        raise DataError("no", hint="none")
+    assert not out.exists()

@@ -24,6 +24,8 @@ evaluate_every = 10
 batch = 16
 """
 
+SPARSE = 'steps = ["sparsify"]\n[sparsify]\n'
+
 
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,11 +74,14 @@ def test_a_wrong_amount_is_one_message_and_one_hint(compress: Compress, project:
     assert not (project / "model.compressed").exists()
 
 
-def test_ninety_per_cent_of_everything_is_refused_and_leaves_nothing(compress: Compress, project: Path) -> None:
-    (project / "quick.toml").write_text(RECIPE + "floor = 0.5\n")
+@pytest.mark.parametrize(("limit", "floor"), [("", "0.1"), ("floor = 0.5\n", "0.5")])
+def test_ninety_per_cent_of_everything_is_refused_and_leaves_nothing(
+    compress: Compress, project: Path, limit: str, floor: str
+) -> None:
+    (project / "quick.toml").write_text(RECIPE + limit)
     done = compress("run", "model.onnx", "--target", NULL, "--recipe", "quick.toml", "--prune", "90%params", *FAST)
     assert done.code == 2
-    assert "90%params cannot be reached: everything that may be cut with floor = 0.5 is " in done.err
+    assert f"90%params cannot be reached: everything that may be cut with floor = {floor} is " in done.err
     assert "hint: ask for less than" in done.err
     assert not (project / "model.compressed").exists()
 
@@ -112,6 +117,40 @@ def test_a_plan_for_another_model_is_refused_and_leaves_nothing(compress: Compre
     assert done.code == 2
     assert "the plan is for another model" in done.err
     assert not (project / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "problem"),
+    [
+        (RECIPE + "floor = 1.5\n", "[prune]: `floor`", "less than 1"),
+        (SPARSE + 'pattern = "unstructured"\nratio = 1.5\n', "[sparsify]: `ratio`", "less than 1"),
+        (SPARSE + 'pattern = "4:2"\n', "[sparsify]: `pattern`", "`4:2` is no sparsity pattern"),
+    ],
+)
+def test_a_share_above_one_is_refused_by_the_name_of_its_setting(
+    compress: Compress, project: Path, recipe: str, setting: str, problem: str
+) -> None:
+    (project / "wrong.toml").write_text(recipe)
+    done = compress("run", "model.onnx", "--target", NULL, "--recipe", "wrong.toml", *FAST)
+    assert done.code == 2
+    assert setting in done.err
+    assert problem in done.err
+    assert "Traceback" not in done.err
+    assert not (project / "model.compressed").exists()
+
+
+def test_what_an_earlier_run_left_outlives_every_refusal(compress: Compress, project: Path) -> None:
+    (project / "quick.toml").write_text(RECIPE)
+    command = ("run", "model.onnx", "--target", NULL, *FAST, "--recipe")
+    assert compress(*command, "quick.toml").code == 0
+    folder = project / "model.compressed"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    plan = json.loads((folder / "report.json").read_text())["steps"][0]["metrics"]["plan"]
+    (project / "plan.json").write_text(json.dumps({**plan, "model": "0" * 64}))
+    (project / "replay.toml").write_text(RECIPE.replace('amount = "20%params"', 'plan = "plan.json"'))
+    refused = [("quick.toml", "--prune", "90%params"), ("quick.toml", "--prune", "150%macs"), ("replay.toml",)]
+    assert [compress(*command, *each).code for each in refused] == [2, 2, 2]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_latency_of_a_board_that_is_not_here_is_refused(compress: Compress, project: Path) -> None:
