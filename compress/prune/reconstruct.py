@@ -14,8 +14,8 @@ from compress.data.subset import take
 from compress.measure.fidelity import compare_outputs
 from compress.model import Model
 from compress.prune.groups import Coupling, Cuts, Slice
-from compress.prune.layer_sums import Layer, find_node, shape_of, sum_layer
-from compress.prune.least_squares import Change, fit
+from compress.prune.layer_sums import Layer, LayerSums, find_node, shape_of, sum_layer
+from compress.prune.least_squares import Change, Mask, fit
 from compress.runtimes import open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.weight_matrices import WeightMatrix, find_matrices
@@ -101,17 +101,35 @@ def reconstruct(
     for number, layer in enumerate(layers):
         progress(number, len(layers))
         sums = sum_layer(original, updated, layer, some, threads=threads, seed=seed)
-        bias = _find_bias(find_node(updated, layer.matrix.node), len(layer.kept))
-        change = fit(sums.training, sums.checking, with_bias=bias is not None)
-        everything = sums.training.join(sums.checking)
-        after = everything.energy if change is None else max(0.0, everything.error(change))
-        if change is not None:
-            updated = _write(updated, layer.matrix, change, bias)
-        energy = max(sums.energy, float(np.finfo(np.float64).tiny))
-        changed.append(LayerUpdate(layer.matrix.node, everything.energy / energy, after / energy))
-        log.info("update: %s: missing %.3g before, %.3g after", *astuple(changed[-1]))
+        updated, done = update_layer(updated, layer.matrix, sums)
+        changed.append(done)
     progress(len(layers), len(layers))
-    return _choose(original, pruned, Reconstruction(updated, tuple(changed)), some, threads)
+    if is_nearer(original, updated, pruned, some, threads=threads):
+        return Reconstruction(updated, tuple(changed))
+    return Reconstruction(pruned, ())
+
+
+def update_layer(
+    model: Model, matrix: WeightMatrix, sums: LayerSums, kept: Mask | None = None
+) -> tuple[Model, LayerUpdate]:
+    """Return a copy of a model in which one layer makes up for what it misses, where that helps, and what it did.
+
+    Args:
+        model: The graph.
+        matrix: The layer's weight.
+        sums: Of the layer in this graph.
+        kept: Elements [outputs, features] of the weight that may change, where not all may.
+    """
+    bias = _find_bias(find_node(model, matrix.node), len(sums.training.missing))
+    change = fit(sums.training, sums.checking, with_bias=bias is not None, kept=kept)
+    everything = sums.training.join(sums.checking)
+    after = everything.energy if change is None else max(0.0, everything.error(change))
+    if change is not None:
+        model = _write(model, matrix, change, bias)
+    energy = max(sums.energy, float(np.finfo(np.float64).tiny))
+    done = LayerUpdate(matrix.node, everything.energy / energy, after / energy)
+    log.info("update: %s: missing %.3g before, %.3g after", *astuple(done))
+    return model, done
 
 
 def _find_layers(original: Model, pruned: Model, coupling: Coupling, cuts: Cuts) -> tuple[Layer, ...]:
@@ -125,7 +143,7 @@ def _find_layers(original: Model, pruned: Model, coupling: Coupling, cuts: Cuts)
         if (matrix.initializer, matrix.inputs) in shrunk
         and matrix.node in before
         and len(graph.initializers[matrix.initializer].uses()) == 1
-        and _is_plain(find_node(pruned, matrix.node), shape_of(pruned, matrix))
+        and is_plain(find_node(pruned, matrix.node), shape_of(pruned, matrix))
     )
 
 
@@ -137,7 +155,7 @@ def _cut_slices(coupling: Coupling, cuts: Cuts) -> Iterator[tuple[Slice, NDArray
             yield from ((part, part.positions[units].reshape(-1)) for part in group.slices)
 
 
-def _is_plain(node: ir.Node, shape: tuple[int, ...]) -> bool:
+def is_plain(node: ir.Node, shape: tuple[int, ...]) -> bool:
     """Return whether a layer multiplies rows of its input with the whole weight, which is not too large."""
     if node.op_type == "Conv":
         return node.attributes.get_int("group", 1) == 1 and prod(shape[1:]) <= MAX_FEATURES
@@ -223,10 +241,10 @@ def _replace(graph: ir.Graph, node: ir.Node, index: int, array: NDArray[np.float
     node.replace_input_with(index, value)
 
 
-def _choose(original: Model, pruned: Model, found: Reconstruction, samples: SampleSet, threads: int) -> Reconstruction:
-    """Return what was found, or the plain cut where that is nearer to the original at the outputs."""
+def is_nearer(original: Model, updated: Model, plain: Model, samples: SampleSet, *, threads: int) -> bool:
+    """Return whether the outputs of an updated model are as near to the original's as those of the plain one."""
     errors = []
-    for model in (pruned, found.model):
+    for model in (plain, updated):
         with (
             in_batches(open_graph(original.to_bytes(), threads=threads), original) as first,
             in_batches(open_graph(model.to_bytes(), threads=threads), original) as second,
@@ -234,7 +252,6 @@ def _choose(original: Model, pruned: Model, found: Reconstruction, samples: Samp
             batches = samples.batches(fixed_batch(original) or _BATCH)
             compared = compare_outputs(first.run, second.run, batches, names=("the original", "the pruned model"))
         errors.append(np.inf if compared.sqnr_db is None else compared.sqnr_db)
-    if errors[1] >= errors[0]:
-        return found
-    log.info("update: given up: %.1f dB instead of %.1f dB at the outputs", errors[1], errors[0])
-    return Reconstruction(pruned, ())
+    if errors[1] < errors[0]:
+        log.info("update: given up: %.1f dB instead of %.1f dB at the outputs", errors[1], errors[0])
+    return errors[1] >= errors[0]

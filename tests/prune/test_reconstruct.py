@@ -281,7 +281,7 @@ def test_without_a_whole_batch_nothing_changes() -> None:
 
 
 def test_where_the_outputs_would_be_further_away_the_plain_cut_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spoil(training: object, checking: object, *, with_bias: bool) -> Change:
+    def spoil(training: object, checking: object, *, with_bias: bool, kept: object) -> Change:
         return Change(np.full((4, 13), 5.0), np.zeros(4))
 
     monkeypatch.setattr(module, "fit", spoil)
