@@ -1,7 +1,8 @@
 """The step ``sparsify``: weights with zeros in a pattern, and a training that gives back what they cost."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator
 from pydantic_core import PydanticCustomError
@@ -15,9 +16,11 @@ from compress.distill.step import describe_training
 from compress.errors import ConfigError, ModelError
 from compress.measure.fidelity import compare_outputs
 from compress.model import JsonValue, Model
+from compress.prune.sparse_update import Choice, SparseUpdate, update_sparse
 from compress.prune.sparsity import (
     Allocation,
     Eligible,
+    Masks,
     Pattern,
     apply_masks,
     choose_masks,
@@ -49,6 +52,10 @@ class SparsifySettings(DistillSettings):
             by magnitude that is made comparable between weights.
         exclude: Names of nodes whose weights stay dense, with ``*`` and ``?``.
         min_elements: Smaller weights stay dense.
+        update: ``least-squares`` lets the weights that stay make up for the zeros of their layer as well as they can,
+            before any training; it costs a minute for a large model.
+        choice: Which elements of a weight become zero: those that ``magnitude`` says, or those that its output misses
+            least while the others make up for them (``error``, only with ``least-squares``).
         steps: Optimizer steps of the recovery, in which zeros stay; 0 leaves the other weights as they are.
     """
 
@@ -57,6 +64,8 @@ class SparsifySettings(DistillSettings):
     allocation: Allocation = "lamp"
     exclude: tuple[str, ...] = ()
     min_elements: NonNegativeInt = 1024
+    update: Literal["least-squares", "none"] = "least-squares"
+    choice: Choice = "error"
     steps: NonNegativeInt = 300
     learning_rate: PositiveFloat = 3e-4
 
@@ -84,10 +93,29 @@ def sparsify(model: Model, settings: SparsifySettings, context: StepContext) -> 
     pattern = read_pattern(settings.pattern)
     eligible = _find(model, pattern, settings)
     masks = choose_masks(model, eligible.matrices, pattern, ratio=settings.ratio, allocation=settings.allocation)
-    sparse = apply_masks(model, masks)
-    result, learned = _recover(sparse, settings, context)
+    sparse = _make_sparse(model, eligible.matrices, masks, settings, context)
+    result, learned = _recover(sparse.model, settings, context)
     skipped: dict[str, JsonValue] = dict(eligible.skipped.items())
-    return StepResult(result, {**_describe(result, eligible.matrices), "skipped": skipped, **learned})
+    updated: dict[str, JsonValue] = {"updated_layers": len(sparse.layers)}
+    return StepResult(result, {**_describe(result, eligible.matrices), "skipped": skipped, **updated, **learned})
+
+
+def _make_sparse(
+    model: Model, matrices: Sequence[WeightMatrix], masks: Masks, settings: SparsifySettings, context: StepContext
+) -> SparseUpdate:
+    if settings.update == "none":
+        return SparseUpdate(apply_masks(model, masks), ())
+    return update_sparse(
+        model,
+        matrices,
+        masks,
+        read_pattern(settings.pattern),
+        context.calibration,
+        threads=context.threads,
+        seed=context.seed,
+        choice=settings.choice,
+        progress=partial(context.progress, "update"),
+    )
 
 
 def _find(model: Model, pattern: Pattern, settings: SparsifySettings) -> Eligible:

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ def _one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+PLAIN: dict[str, Any] = {**QUICK, "update": "none"}
+"""Training has more to learn where no least-squares update went before it."""
 
 
 def samples(model: Model) -> SampleSet:
@@ -66,7 +71,7 @@ def zeros(model: Model) -> dict[str, np.ndarray]:
 def test_zeros_hold_while_the_rest_learns(tmp_path: Path) -> None:
     original = build_residual()
     context = make_context(original, tmp_path, calibration=samples(original))
-    settings = SparsifySettings(pattern="2:4", min_elements=16, **QUICK)
+    settings = SparsifySettings(pattern="2:4", min_elements=16, **PLAIN)
     plain = sparsify(original, settings.model_copy(update={"steps": 0}), context)
     learned = sparsify(original, settings, context)
     before, after = zeros(plain.model), zeros(learned.model)
@@ -77,6 +82,23 @@ def test_zeros_hold_while_the_rest_learns(tmp_path: Path) -> None:
     assert metrics["sqnr_db_before"] == pytest.approx(plain.metrics["sqnr_db_after"], abs=1e-3)
     assert plain.metrics["held_out_samples"] == metrics["held_out_samples"] == 13
     assert list(tmp_path.glob("training-*/training.pt")) == []
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "unstructured", "4x1"])
+def test_the_other_weights_make_up_for_zeros_before_any_training(tmp_path: Path, pattern: str) -> None:
+    original = build_residual()
+    context = make_context(original, tmp_path, calibration=samples(original))
+    found = {}
+    for settings in ({"update": "none"}, {"choice": "magnitude"}, {}):
+        values = SparsifySettings.model_validate({"pattern": pattern, "min_elements": 16, "steps": 0, **settings})
+        found[json.dumps(settings)] = sparsify(original, values, context).metrics
+    plain, magnitude, default = found.values()
+    assert plain["updated_layers"] == 0
+    assert isinstance(default["updated_layers"], int)
+    assert default["updated_layers"] > 0
+    assert magnitude["sqnr_db_after"] > plain["sqnr_db_after"] + 1  # type: ignore[operator]
+    assert default["sqnr_db_after"] > plain["sqnr_db_after"] + 1  # type: ignore[operator]
+    assert plain["zero_share"] == pytest.approx(default["zero_share"], abs=0.01)
 
 
 def test_the_metrics_say_what_is_zero_and_what_stayed_dense(tmp_path: Path) -> None:
@@ -100,7 +122,7 @@ def test_zeros_survive_quantization_and_the_training_after_it(
 ) -> None:
     original = build_residual()
     model = take_step(
-        "sparsify", original, original, tmp_path, dialect, pattern=pattern, min_elements=16, ratio=0.6, **QUICK
+        "sparsify", original, original, tmp_path, dialect, pattern=pattern, min_elements=16, ratio=0.6, **PLAIN
     )
     sparse = {node: mask for node, mask in zeros(model).items() if node in sparsified_nodes(model)}
     assert {"conv2", "gemm"} <= set(sparse)
@@ -117,7 +139,7 @@ def test_zeros_survive_quantization_and_the_training_after_it(
 
 def test_without_history_the_pattern_itself_is_kept(tmp_path: Path) -> None:
     original = build_residual()
-    settings = SparsifySettings(pattern="2:4", min_elements=16, steps=0)
+    settings = SparsifySettings(pattern="2:4", min_elements=16, steps=0, update="none")
     context = make_context(original, tmp_path, calibration=samples(original))
     model = quantized(sparsify(original, settings, context).model, tmp_path)
     assert sparsified_nodes(model) == frozenset()
@@ -130,7 +152,7 @@ def test_without_history_the_pattern_itself_is_kept(tmp_path: Path) -> None:
 
 def test_distillation_after_it_keeps_the_zeros_too(tmp_path: Path) -> None:
     original = build_residual()
-    model = take_step("sparsify", original, original, tmp_path, "u8s8", min_elements=16, steps=0)
+    model = take_step("sparsify", original, original, tmp_path, "u8s8", min_elements=16, steps=0, update="none")
     trained = take_step("distill", model, original, tmp_path, "u8s8", **QUICK)
     assert trained.digest() != model.digest()
     assert {matrix.node for matrix in two_of_four(trained)} == {"conv2", "gemm"}
