@@ -4,14 +4,16 @@
     python examples/fetch.py fashion-mnist mobilenetv2 photos
     PYTHONPATH=pruning-packages python benchmarks/pruning.py structures
     PYTHONPATH=pruning-packages python benchmarks/pruning.py fashion [--remove 50] [--steps 600] [--allocation global]
-    PYTHONPATH=pruning-packages python benchmarks/pruning.py mobilenetv2 --remove 30 --steps 60 --batch 8
+    PYTHONPATH=pruning-packages python benchmarks/pruning.py mobilenetv2 --size 128 --remove 30 --steps 300 --batch 8
+    PYTHONPATH=pruning-packages python benchmarks/pruning.py sentiment --samples 4096 --steps 150 --batch 16
 
 Both tools get the same trained weights, cut channels by L2 magnitude until the same share of the MACs is gone (counted
 by us on the exported graphs; multiples of 8, at least a tenth of each layer stays), and what is left imitates the
 original with the same settings, samples and seed. torch-pruning's nets are exported for that. Its magnitude is the
 mean of the squared norms of a group's tensors and of the gains of BatchNormalization; ours is the mean of the norms of
 the exported kernels, into which BatchNormalization is folded, so torch-pruning also gets a net in that form. Lines that
-say "least squares" and "default" (Fisher scores, least squares) use what only we have; the recovery is the same.
+say "least squares" and "default" (Fisher scores, least squares) use what only we have; the recovery is the same. Of the
+sentiment encoder both cut heads, neurons of the feed-forward layers and the width between layers, to any number.
 
 Accuracy is top-1 on the evaluation set, in brackets agreement with the original and SQNR; analysis is in seconds of the
 processor. ``structures`` cuts half of everything in nets that are hard to prune.
@@ -19,70 +21,51 @@ processor. ``structures`` cuts half of everything in nets that are hard to prune
 
 import argparse
 import copy
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pruning_cases import Case, fold_batch_norm, open_case, to_model
 from pruning_nets import SUBJECTS, cut_half, torch_pruning_half
-from torch import Tensor, nn
+from torch import nn
 
-from compress.data.binding import bind_samples
 from compress.data.metrics import load_metric
-from compress.data.recipes import load_samples, read_recipe
-from compress.data.samples import SampleSet
 from compress.distill.choice import DistillSettings
 from compress.distill.imitation import imitate
-from compress.intake.export import export_module
-from compress.intake.quiet import quiet
-from compress.intake.simplify import simplify
 from compress.measure.cost import count_cost, sum_cost
 from compress.measure.fidelity import compare_outputs
 from compress.measure.score import measure_score
 from compress.model import Model, TensorSpec
-from compress.project import load_project
 from compress.prune.coupling import analyse
 from compress.prune.settings import PruneSettings
 from compress.prune.step import prune
-from compress.resources import data_folder
 from compress.runtimes import open_graph
 from compress.steps import StepContext
 from compress.store import Store
 from compress.targets import load_target
 
-ROOT = Path(__file__).parent.parent
 SEED, MULTIPLE, FLOOR = 0, 8, 0.1
-OPSET = 20
 FIRST = "torch-pruning"
 Line = tuple[str, Callable[[float], Model]]
 """Name, and what cuts at least a share of the MACs."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A trained net as a module and as a graph, and its samples."""
-
-    module: nn.Module
-    spec: TensorSpec
-    model: Model
-    calibration: SampleSet
-    evaluation: SampleSet
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("fashion", "mobilenetv2", "structures"))
+    parser.add_argument("what", choices=("fashion", "mobilenetv2", "sentiment", "structures"))
     parser.add_argument("--remove", type=float, default=50, help="percent of the MACs")
     parser.add_argument("--allocation", choices=("global", "uniform"), default="global")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--samples", type=int, default=16_384, help="fashion: training images without labels")
+    parser.add_argument("--samples", type=int, default=16_384, help="without labels, of fashion and sentiment")
+    parser.add_argument("--size", type=int, default=224, help="mobilenetv2: pixels of a side")
+    parser.add_argument("--evaluated", type=int, default=0, help="samples of the evaluation set, 0 for all")
+    parser.add_argument("--only", default="", help="lines of the table whose names begin so, with commas between")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -90,16 +73,17 @@ def main() -> None:
     if options.what == "structures":
         compare_structures()
         return
-    compare_accuracy(open_case(options.what, options.samples), options)
+    case = open_case(options.what, samples=options.samples, size=options.size, evaluated=options.evaluated)
+    compare_accuracy(case, options)
 
 
 def compare_structures() -> None:
     """Print what each tool does to nets that are hard to prune."""
     print(f"{'half of every layer':26} {'torch-pruning 1.6.1':44} here")
     for name, subject in SUBJECTS.items():
-        module, spec = _seeded(subject.make), TensorSpec("x", "float32", ("batch", *subject.shape))
+        module, specs = _seeded(subject.make), (TensorSpec("x", "float32", ("batch", *subject.shape)),)
         theirs = torch_pruning_half(module, torch.randn(2, *subject.shape), subject.heads)
-        print(f"{name:26} {theirs:44} {cut_half(to_model(module, spec))}", flush=True)
+        print(f"{name:26} {theirs:44} {cut_half(to_model(module, specs))}", flush=True)
 
 
 def compare_accuracy(case: Case, options: argparse.Namespace) -> None:
@@ -114,6 +98,8 @@ def compare_accuracy(case: Case, options: argparse.Namespace) -> None:
         # The first line decides how much goes in ours: torch-pruning goes past what it is asked for.
         share = options.remove / 100
         for name, make in (*their_lines(case, options), *our_lines(case, options.allocation, Path(folder))):
+            if name != FIRST and options.only and not name.startswith(tuple(options.only.split(","))):
+                continue
             try:
                 model = make(share)
             except Exception as error:  # noqa: BLE001 - whatever a tool raises is its result
@@ -129,14 +115,15 @@ def compare_accuracy(case: Case, options: argparse.Namespace) -> None:
 
 def their_lines(case: Case, options: argparse.Namespace) -> Iterator[Line]:
     """Yield torch-pruning's lines of the table."""
-    folded = fold_batch_norm(case.module)
     yield FIRST, lambda _: their_cut(case, case.module, options)
-    yield f"{FIRST}, folded", lambda _: their_cut(case, folded, options)
+    if any(isinstance(part, nn.BatchNorm2d) for part in case.module.modules()):
+        yield f"{FIRST}, folded", lambda _: their_cut(case, fold_batch_norm(case.module), options)
 
 
 def our_lines(case: Case, allocation: str, folder: Path) -> Iterator[Line]:
     """Yield our lines of the table."""
-    shared = {"allocation": allocation, "multiple": MULTIPLE, "floor": FLOOR, "steps": 0}
+    multiple = 1 if case.heads(case.module) else MULTIPLE
+    shared = {"allocation": allocation, "multiple": multiple, "floor": FLOOR, "steps": 0}
     l2 = {**shared, "importance": "l2", "aggregation": "mean", "normalisation": "mean"}
     yield "here", lambda share: our_cut(case, {**l2, "update": "none"}, share, folder)
     yield "here, least squares", lambda share: our_cut(case, {**l2, "update": "least-squares"}, share, folder)
@@ -148,18 +135,21 @@ def their_cut(case: Case, module: nn.Module, options: argparse.Namespace) -> Mod
     import torch_pruning
 
     module = copy.deepcopy(module).eval()
-    example = _example(case)
+    example, heads = case.example(), case.heads(module)
     whole, _ = torch_pruning.utils.count_ops_and_params(module, example)
     pruner = torch_pruning.pruner.BasePruner(
         module, example, importance=torch_pruning.importance.MagnitudeImportance(p=2),
         global_pruning=options.allocation == "global", pruning_ratio=1.0, max_pruning_ratio=1 - FLOOR,
-        iterative_steps=200, round_to=MULTIPLE, ignored_layers=[_last_linear(module)],
+        iterative_steps=200, round_to=None if heads else MULTIPLE, ignored_layers=[_last_linear(module)],
+        num_heads=heads, prune_num_heads=bool(heads), prune_head_dims=not heads,
+        head_pruning_ratio=1.0 if heads else 0.0,
     )  # fmt: skip
     for _ in range(pruner.iterative_steps):
         pruner.step()
         if torch_pruning.utils.count_ops_and_params(module, example)[0] <= (1 - options.remove / 100) * whole:
             break
-    return to_model(module, case.spec)
+    graph: Model = to_model(module, case.specs)
+    return graph
 
 
 def our_cut(case: Case, settings: Mapping[str, Any], share: float, folder: Path) -> Model:
@@ -198,7 +188,7 @@ def analysis_seconds(case: Case) -> float:
     """Return how long torch-pruning takes to find all groups."""
     import torch_pruning
 
-    module, example = copy.deepcopy(case.module), _example(case)
+    module, example = copy.deepcopy(case.module), case.example()
 
     def analyse_module() -> None:
         graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=example)
@@ -207,72 +197,9 @@ def analysis_seconds(case: Case) -> float:
     return _timed(analyse_module)
 
 
-def open_case(name: str, count: int) -> Case:
-    """Return an example's net, its graph and its samples."""
-    example = ROOT / "examples" / name
-    sys.path.insert(0, str(example))
-    module, spec = _fashion_net(example) if name == "fashion" else _mobilenet(example)
-    model = to_model(module, spec)
-    project = load_project(example / "model.pt")
-    assert project.data.calibration is not None
-    assert project.data.evaluation is not None
-    calibration = load_samples(project.data.calibration, base=example)
-    if name == "fashion":
-        recipe = data_folder("calibration") / "fashion-mnist" / "calibration.toml"
-        changes: dict[str, Any] = {
-            "source": "cache:fashion-mnist/train-images-idx3-ubyte.gz",
-            "labels": None,
-            "sha256": {},
-        }
-        settings = read_recipe(recipe).model_copy(update={**changes, "count": count, "classes": ()})
-        calibration = load_samples(settings, base=recipe.parent)
-    evaluation = load_samples(project.data.evaluation, base=example)
-    return Case(module, spec, model, bind_samples(calibration, model.inputs), bind_samples(evaluation, model.inputs))
-
-
-def _fashion_net(example: Path) -> tuple[nn.Module, TensorSpec]:
-    from train import FashionNet
-
-    net = FashionNet()
-    net.load_state_dict(torch.export.load(example / "model.pt").state_dict)
-    return net.eval(), TensorSpec("image", "float32", ("batch", 1, 28, 28))
-
-
-def _mobilenet(example: Path) -> tuple[nn.Module, TensorSpec]:
-    from network import mobilenet_v2
-
-    net = mobilenet_v2()
-    net.load_state_dict(torch.load(example / "model.pth", weights_only=True))
-    return net.eval(), TensorSpec("image", "float32", ("batch", 3, 224, 224))
-
-
-def to_model(module: nn.Module, spec: TensorSpec) -> Model:
-    """Return the graph of a module as the intake hands it on."""
-    with quiet():
-        graph = export_module(module.eval(), [spec], OPSET).graph
-    simplify(graph)
-    return Model.from_ir(graph)
-
-
-def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """Return a copy of a module with each BatchNormalization folded into the convolution in front of it."""
-    folded = copy.deepcopy(module).eval()
-    for sequence in [part for part in folded.modules() if isinstance(part, nn.Sequential)]:
-        for index in range(1, len(sequence)):
-            convolution, norm = sequence[index - 1], sequence[index]
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                sequence[index - 1] = nn.utils.fuse_conv_bn_eval(convolution, norm)
-                sequence[index] = nn.Identity()
-    return folded
-
-
 def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
     torch.manual_seed(SEED)
     return make().eval()
-
-
-def _example(case: Case) -> Tensor:
-    return torch.zeros(1, *(int(size) for size in case.spec.shape[1:]))
 
 
 def _last_linear(module: nn.Module) -> nn.Module:
