@@ -161,14 +161,15 @@ def our_cut(case: Case, settings: Mapping[str, Any], share: float, folder: Path)
     return prune(case.model, PruneSettings.model_validate(settings), context).model
 
 
-def recover(case: Case, model: Model, options: argparse.Namespace) -> Model:
-    """Return a cut graph after imitating the original."""
+def recover(case: Case, model: Model, options: argparse.Namespace, *, sparse: bool = False) -> Model:
+    """Return a cut or sparse graph after imitating the original; zeros of sparse weights stay."""
     settings = DistillSettings(
         steps=options.steps, batch=options.batch, learning_rate=options.rate, evaluate_every=max(1, options.steps // 6)
     )
     return imitate(
         model, case.model, case.calibration, settings,
         seed=SEED, checkpoint=None, progress=lambda *_: None, threads=options.threads,
+        sparse=sparse,
     ).model  # fmt: skip
 
 
