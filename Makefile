@@ -43,7 +43,7 @@ reference: $(VENV)/.demo ## measure the reports in reports/reference/ anew (pyth
 wheel: $(VENV)/.dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel
 
-system-deps: ## Debian packages that some tests use (none yet)
+system-deps: ## Debian packages that some tests use (system-packages.txt)
 	@packages="$$(grep -v '^#' system-packages.txt || true)"; \
 	if [ -n "$$packages" ]; then apt-get update && apt-get install --yes --no-install-recommends $$packages; fi
 

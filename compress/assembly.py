@@ -122,7 +122,7 @@ def describe_target(engines: Engines, model: Model, measured: Measured) -> Measu
         files=files,
         nodes=count_precisions(model),
         versions=dict(engines.compressed.versions),
-        notes=engines.compressed.notes,
+        notes=(*engines.compressed.notes, *measured.notes),
     )
     return _measurements(engines.target, model, measured=measured, engine=engine)
 
@@ -141,11 +141,12 @@ def _measurements(
     error: str | None = None,
 ) -> Measurements:
     ran_here = measured is not None and measured.latency is not None
+    elsewhere = measured.machine if measured else None
     return Measurements(
         target=target.name,
         runtime=target.runtime,
         dialect=target.dialect,
-        device=describe_machine("this machine" if ran_here else None),
+        device=elsewhere or describe_machine("this machine" if ran_here else None),
         engine=engine,
         steps=tuple(_step(record) for record in model.history),
         accuracy=measured.accuracy if measured else None,

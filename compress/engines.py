@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 from compress.data.samples import SampleSet
+from compress.data.subset import take
+from compress.devices.cpus import EmulatedCpu
+from compress.devices.facts import describe_bounds, describe_emulated
+from compress.devices.session import open_emulated
 from compress.machine import core_count
 from compress.measure.accuracy import measure_accuracy
 from compress.measure.latency import measure_latency
 from compress.measure.timings import Limits
 from compress.model import Model
 from compress.options import Plan
-from compress.report.record import Accuracy, Fidelity, Latency, Size
+from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
 from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.steps import Progress
@@ -22,6 +26,7 @@ log = logging.getLogger("compress")
 
 _BATCH_BYTES = 16 << 20
 _MAX_BATCH = 64
+_EMULATED_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,19 @@ class Engines:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured on a pair of engines; None where it could not be."""
+    """What was measured on a pair of engines; None where it could not be.
+
+    Attributes:
+        machine: Facts about the device where it is not this machine.
+        notes: Sentences for the report.
+    """
 
     accuracy: Accuracy | None
     fidelity: Fidelity
     latency: Latency | None
     size: Size
+    machine: Machine | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build_engines(original: Model, compressed: Model, target: Target, folder: Path, progress: Progress) -> Engines:
@@ -80,6 +92,8 @@ def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: 
 
     Where the engine cannot run here, accuracy is simulated on its ONNX graph and latency is not measured.
     """
+    if plan.emulated is not None:
+        return _measure_emulated(engines, plan.emulated, samples, plan, progress)
     task = f"{engines.target.name}: accuracy"
     batch = fixed_batch(engines.original) or _batch_size(samples)
     measured_on: Literal["engine", "simulated"] = "engine" if _runs_here(engines) else "simulated"
@@ -97,6 +111,29 @@ def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: 
         )
     latency = _time_engines(engines, samples, plan, progress) if _runs_here(engines) else None
     return Measured(accuracy, fidelity, latency, _sizes(engines))
+
+
+def _measure_emulated(
+    engines: Engines, cpu: EmulatedCpu, samples: SampleSet, plan: Plan, progress: Progress
+) -> Measured:
+    """Return accuracy, fidelity and size: the engine runs on the emulated CPU, the original on this one."""
+    judged = take(samples, plan.options.device_samples)
+    batch = fixed_batch(engines.original) or min(_batch_size(samples), _EMULATED_BATCH)
+    original = open_graph(engines.original.to_bytes(), threads=core_count())
+    compressed = open_emulated(cpu, engines.compressed.main)
+    with in_batches(original, engines.original) as first, in_batches(compressed, engines.original) as second:
+        accuracy, fidelity = measure_accuracy(
+            first,
+            second,
+            judged,
+            plan.metric,
+            batch=batch,
+            measured_on="engine",
+            seed=plan.options.seed,
+            progress=lambda done, total: progress(f"{engines.target.name}: accuracy on {cpu.device}", done, total),
+        )
+    notes = describe_bounds(cpu, compressed, len(judged), len(samples))
+    return Measured(accuracy, fidelity, None, _sizes(engines), describe_emulated(cpu), notes)
 
 
 def _runs_here(engines: Engines) -> bool:

@@ -117,7 +117,7 @@ def check_rules(measured: Measurements, policy: Policy) -> tuple[RuleOutcome, ..
     if measured.engine is None:
         reason = f"There is no engine: {measured.error or 'the report does not say why'}."
         return (RuleOutcome("engine", "fail", ExitCode.TARGET, reason),)
-    outcomes = [_check_accuracy(measured.accuracy, policy)]
+    outcomes = [_check_accuracy(measured, policy)]
     if policy.max_latency is not None:
         outcomes.append(_check_latency(measured.latency, policy.max_latency))
     if policy.min_speedup is not None:
@@ -193,7 +193,8 @@ def _joint_status(statuses: Sequence[Status]) -> Status:
     return "unmeasured" if "unmeasured" in statuses else statuses[0]
 
 
-def _check_accuracy(accuracy: Accuracy | None, policy: Policy) -> RuleOutcome:
+def _check_accuracy(measured: Measurements, policy: Policy) -> RuleOutcome:
+    accuracy = measured.accuracy
     if accuracy is None:
         return _accuracy_unmeasured(
             "The accuracy was not measured: there were no labelled samples; give them with --eval or in [data]."
@@ -208,7 +209,7 @@ def _check_accuracy(accuracy: Accuracy | None, policy: Policy) -> RuleOutcome:
             f"The policy sets no max_drop, and there is no default for `{accuracy.metric}`, which is not a fraction."
         )
     low, high = accuracy.interval
-    stated = _state_drop(accuracy)
+    stated = _state_drop(accuracy, measured.accuracy_place)
     limit = _amount(accuracy, budget).removeprefix("+")
     if high <= budget:
         return RuleOutcome("accuracy", "pass", ExitCode.PASS, f"{stated}, within the budget of {limit}.")
@@ -228,9 +229,8 @@ def _accuracy_unmeasured(reason: str) -> RuleOutcome:
     return RuleOutcome("accuracy", "unmeasured", ExitCode.UNDECIDED, reason)
 
 
-def _state_drop(accuracy: Accuracy) -> str:
+def _state_drop(accuracy: Accuracy, where: str) -> str:
     low, high = (_amount(accuracy, end, unit=False) for end in accuracy.interval)
-    where = "simulated on the CPU" if accuracy.measured_on == "simulated" else "measured on the engine"
     return (
         f"The drop of {accuracy.metric} is {_amount(accuracy, accuracy.drop)} "
         f"({format_share(accuracy.confidence)} interval {low} to {high}, {accuracy.samples} samples, {where})"

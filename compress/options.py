@@ -9,6 +9,8 @@ import tomli_w
 from compress.data.gather import Spec
 from compress.data.metrics import Metric, load_metric
 from compress.data.samples import SampleSet
+from compress.devices.cpus import LOCAL, EmulatedCpu, check_targets, parse_device
+from compress.devices.qemu import plan_launch
 from compress.errors import ModelError, UsageError
 from compress.gate import Policy, override_policy
 from compress.intake import IntakeOptions
@@ -34,6 +36,8 @@ class RunOptions:
         batch: Samples a call while latency is measured.
         latency_seconds: How long latency is measured at most, for each target.
         time_budget_seconds: How long each training step may take at most; the recipe's own limit where None.
+        device: Where engines are measured: ``local``, or an emulated CPU, ``emulated:haswell``.
+        device_samples: How many evaluation samples an emulated CPU computes at most.
         command: What the user typed, for the report.
     """
 
@@ -54,6 +58,8 @@ class RunOptions:
     resume: bool = False
     latency_seconds: float = 8.0
     time_budget_seconds: float | None = None
+    device: str = LOCAL
+    device_samples: int = 64
     command: str | None = None
 
 
@@ -69,6 +75,7 @@ class Plan:
     metric: Metric
     policy: Policy
     out: Path
+    emulated: EmulatedCpu | None = None
 
     @property
     def calibration(self) -> Spec | None:
@@ -121,13 +128,14 @@ def resolve(model: Path, options: RunOptions) -> Plan:
     """
     if not model.exists():
         raise ModelError(f"{model} does not exist", hint="check the path of the model")
-    for name in ("threads", "batch"):
+    for name in ("threads", "batch", "device_samples"):
         if getattr(options, name) < 1:
-            raise UsageError(f"--{name} {getattr(options, name)} is not a positive number", hint=f"use --{name} 1")
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} {getattr(options, name)} is not a positive number", hint=f"use {flag} 1")
     if not options.targets:
         raise UsageError("no target given", hint="add --target NAME; `compress targets` lists the names")
     project = load_project(model)
-    targets = tuple({(target := load_target(name)).name: target for name in options.targets}.values())
+    emulated, targets = _load_targets(options)
     return Plan(
         model=model,
         options=_in_working_folder(options),
@@ -137,7 +145,19 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         metric=load_metric(options.metric or project.data.metric, project.folder),
         policy=override_policy(project.gate, options.gate),
         out=options.out or default_out(model),
+        emulated=emulated,
     )
+
+
+def _load_targets(options: RunOptions) -> tuple[EmulatedCpu | None, tuple[Target, ...]]:
+    """Return the emulated CPU, if any, and the targets, each once; ``cpu`` is the emulated one then."""
+    emulated = parse_device(options.device)
+    isa = emulated.isa if emulated else None
+    targets = tuple({(target := load_target(name, isa)).name: target for name in options.targets}.values())
+    if emulated is not None:
+        check_targets(emulated, targets)
+        plan_launch(emulated)
+    return emulated, targets
 
 
 def _load_recipe(options: RunOptions) -> Recipe:

@@ -71,8 +71,12 @@ class Target(_Strict):
         return "u8s8-7bit" if self.isa == "x86-avx2" else "u8s8"
 
 
-def load_target(name: str) -> Target:
-    """Return the target of that name, alias or ``.toml`` file, its ``detect`` fields filled in for this machine.
+def load_target(name: str, isa: Isa | None = None) -> Target:
+    """Return the target of that name, alias or ``.toml`` file, its ``detect`` fields filled in.
+
+    Args:
+        name: A name, an alias or a path.
+        isa: The instruction set that ``detect`` stands for; this machine's where None.
 
     Raises:
         UsageError: No such target; the hint names the nearest.
@@ -80,10 +84,10 @@ def load_target(name: str) -> Target:
         TargetError: This machine's instruction set was asked for and cannot be told.
     """
     if name.endswith(".toml"):
-        return _detect(read_target(Path(name)))
+        return _detect(read_target(Path(name)), isa)
     for target in load_targets():
         if name == target.name or name in target.aliases:
-            return _detect(target)
+            return _detect(target, isa)
     known = [known for target in load_targets() for known in (target.name, *target.aliases)]
     raise UsageError(f"unknown target `{name}`", hint=f"{suggest(name, known)} Or give a .toml file.")
 
@@ -118,10 +122,10 @@ def read_target(path: Path) -> Target:
     return target
 
 
-def _detect(target: Target) -> Target:
+def _detect(target: Target, isa: Isa | None) -> Target:
     if target.isa != "detect":
         return target
-    isa = machine.detect_isa()
+    isa = isa or machine.detect_isa()
     if isa is None:
         known = ", ".join(t.name for t in load_targets() if t.runtime == "onnxruntime" and t.isa != "detect")
         raise TargetError(

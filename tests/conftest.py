@@ -1,7 +1,8 @@
-"""What holds for all tests: those that need an extra say what they lack, and in CI nothing may be skipped."""
+"""What holds for all tests: those that need an extra or QEMU say what they lack, and in CI nothing may be skipped."""
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Generator
 
 import pytest
@@ -11,10 +12,12 @@ EXTRAS = {"rtx": "tensorrt_rtx_bindings", "openvino": "onnxruntime_ep_openvino"}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip the tests that need an extra where it is not installed."""
+    """Skip the tests that need an extra or QEMU where it is not installed."""
     for extra, module in EXTRAS.items():
         if item.get_closest_marker(extra) and importlib.util.find_spec(module) is None:
             pytest.skip(f'{module} is not installed: pip install "edge-compress[{extra}]"')
+    if item.get_closest_marker("qemu") and shutil.which("qemu-x86_64-static") is None:
+        pytest.skip("QEMU is not installed: apt-get install qemu-user-static")
 
 
 @pytest.hookimpl(wrapper=True)

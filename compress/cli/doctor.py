@@ -143,6 +143,26 @@ def examine(packages: list[Package]) -> list[Finding]:
             findings.append(Finding(extra, "missing", f"not installed: {_PURPOSES[extra]}", command))
         else:
             findings.append(_try_extra(extra, command))
+    return findings + _try_emulation()
+
+
+def _try_emulation() -> list[Finding]:
+    """Return whether engines for other CPUs can be measured under emulation, one finding for each architecture."""
+    from compress.devices.cpus import CPUS
+    from compress.devices.qemu import plan_launch
+    from compress.errors import TargetError
+
+    findings = []
+    for architecture in ("x86_64", "aarch64"):
+        cpus = [cpu for cpu in CPUS.values() if cpu.architecture == architecture]
+        names = ", ".join(cpu.device for cpu in cpus)
+        try:
+            plan_launch(cpus[0])
+        except TargetError as error:
+            findings.append(Finding(f"emulated {architecture}", "missing", f"{error.message} ({names})", error.hint))
+        else:
+            text = f"accuracy of {names} can be measured"
+            findings.append(Finding(f"emulated {architecture}", "ok", text))
     return findings
 
 

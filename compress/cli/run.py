@@ -79,6 +79,15 @@ def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
     measuring = parser.add_argument_group("measuring")
     measuring.add_argument("--threads", type=int, default=1, help="threads of both engines for latency (default 1)")
     measuring.add_argument("--batch", type=int, default=1, help="samples a call for latency (default 1)")
+    measuring.add_argument(
+        "--device",
+        default="local",
+        metavar="DEVICE",
+        help="emulated:haswell, emulated:cortex-a76 …: accuracy of that CPU under QEMU (default: local, this machine)",
+    )
+    measuring.add_argument(
+        "--device-samples", type=int, default=64, metavar="N", help="samples that an emulated CPU computes (default 64)"
+    )
     measuring.add_argument("--latency-seconds", type=float, default=8.0, metavar="S", help="at most, for each target")
 
 
@@ -110,6 +119,8 @@ def run(options: argparse.Namespace) -> int:
         resume=options.resume,
         latency_seconds=options.latency_seconds,
         time_budget_seconds=parse_duration(options.time_budget) if options.time_budget else None,
+        device=options.device,
+        device_samples=options.device_samples,
         command=_command(options),
     )
     with show_progress(enabled=not (options.quiet or options.json)) as (console, progress):

@@ -65,11 +65,10 @@ def _conditions(target: TargetRecord) -> Iterator[str]:
     """Yield under what conditions the numbers of a target were measured."""
     accuracy, latency = target.accuracy, target.latency
     if accuracy is not None:
-        where = "simulated on the CPU" if accuracy.measured_on == "simulated" else "measured on the engine"
         p_value = "" if accuracy.p_value is None else f", McNemar mid-p {accuracy.p_value:.2g}"
         yield (
-            f"Accuracy: {where}, {accuracy.samples} samples, {format_share(accuracy.confidence)} interval by "
-            f"{accuracy.method}{p_value}"
+            f"Accuracy: {target.accuracy_place}, {accuracy.samples} samples, "
+            f"{format_share(accuracy.confidence)} interval by {accuracy.method}{p_value}"
         )
     if latency is not None:
         yield (

@@ -226,6 +226,14 @@ class Measurements(_Record):
     bound: Bound | None
     error: str | None = None
 
+    @property
+    def accuracy_place(self) -> str:
+        """Where the accuracy comes from, in words: ``"measured on the engine on emulated:haswell"``."""
+        if self.accuracy is not None and self.accuracy.measured_on == "simulated":
+            return "simulated on the CPU"
+        device = self.device.measured_on or ""
+        return "measured on the engine" + (f" on {device}" if device.startswith("emulated:") else "")
+
 
 class Attempt(_Record):
     """One of several attempts of a recipe: its steps, what the gate said, and whether it is the one that was kept."""

@@ -53,7 +53,7 @@ def compare_rows(target: TargetRecord) -> tuple[Row, ...]:
     return (
         *_accuracy_rows(target.accuracy),
         *_fidelity_rows(target.fidelity),
-        *_latency_rows(target.latency, "no device" if target.device.measured_on is None else None),
+        *_latency_rows(target.latency, _absent_latency(target.device.measured_on)),
         *_size_rows(target.size),
     )
 
@@ -86,6 +86,13 @@ def describe_fidelity(fidelity: Fidelity) -> str:
         return "equal"
     sqnr = f"SQNR {fidelity.sqnr_db:.1f} dB"
     return sqnr if fidelity.agreement is None else f"{sqnr}, agreement {format_fraction(fidelity.agreement)}"
+
+
+def _absent_latency(measured_on: str | None) -> str | None:
+    """Return why there is no latency, or None where nobody asked for one."""
+    if measured_on is None:
+        return "no device"
+    return "emulated" if measured_on.startswith("emulated:") else None
 
 
 def _latency_rows(latency: Latency | None, why: str | None) -> tuple[Row, ...]:

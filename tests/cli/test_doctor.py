@@ -135,3 +135,16 @@ def test_the_lists_are_those_of_the_project_file() -> None:
     assert names(project["dependencies"]) == doctor.REQUIRED
     extras = {name: names(lines) for name, lines in project["optional-dependencies"].items() if name != "dev"}
     assert extras == doctor.EXTRAS
+
+
+def test_emulation_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = findings()
+    assert found["emulated x86_64"].state == "missing"
+    assert found["emulated x86_64"].mend == "apt-get install qemu-user-static"
+    assert "emulated:cortex-a76" in found["emulated aarch64"].text
+
+
+def test_emulation_that_works_is_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.devices.qemu.plan_launch", lambda cpu: None)
+    assert findings()["emulated aarch64"].state == "ok"
