@@ -18,6 +18,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "prune": ("compress.prune.step", "prune", "PruneSettings"),
     "distill": ("compress.distill.step", "distill", "DistillSettings"),
     "sparsify": ("compress.prune.sparsify_step", "sparsify", "SparsifySettings"),
+    "weight-only": ("compress.quantize.weight_only", "quantize_weights", "WeightOnlySettings"),
     "quantize": ("compress.quantize.static", "quantize_static", "QuantizeSettings"),
     "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
 }
@@ -27,6 +28,8 @@ RECIPES: dict[str, str] = {
     "auto": 'attempts = [["quantize"], ["quantize", "qat"]]\n[qat]\nsteps = 200',
     "int8": 'steps = ["quantize"]',
     "int8-qat": 'steps = ["quantize", "qat"]',
+    "int8-weights": 'steps = ["weight-only"]\n[weight-only]\nbits = 8',
+    "int4-weights": 'steps = ["weight-only"]',
     "float": "steps = []",
 }
 """The recipes that have a name, in the same form as a recipe file."""

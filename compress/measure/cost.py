@@ -13,6 +13,9 @@ ASSUMED_SIZE = 128
 
 Shape = tuple[int, ...]
 
+_BLOCKS = "MatMulNBits"
+"""ONNX Runtime's product with a weight in blocks of few bits; the weight is [N, blocks, bytes], so K says its depth."""
+
 _WEIGHT_TYPES = frozenset(
     {
         *(ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE),
@@ -112,6 +115,7 @@ def _infer(model: Model, sizes: Mapping[str, int]) -> _Inferred:
     graph = model.copy_graph()
     for value, spec in zip(graph.graph.inputs, model.inputs, strict=True):
         value.shape = ir.Shape(_fixed_shape(spec, sizes))
+    _stand_in(graph.graph)
     for node in graph.graph.all_nodes():
         for value in node.outputs:
             value.shape = None
@@ -127,6 +131,18 @@ def _infer(model: Model, sizes: Mapping[str, int]) -> _Inferred:
         ShapeInferencePass(check_type=False, data_prop=True)(graph)
         shapes = _static_shapes(graph) | shapes
     return _Inferred(shapes, bits)
+
+
+def _stand_in(graph: ir.Graph) -> None:
+    """Put a MatMul in the place of every MatMulNBits, whose shapes ONNX does not know."""
+    for node in list(graph):
+        if node.op_type != _BLOCKS:
+            continue
+        shape = ir.Shape([_integer(node, "K"), _integer(node, "N")])
+        weight = ir.Value(name=f"{node.name}_weight", shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
+        graph.inputs.append(weight)
+        product = ir.Node("", "MatMul", [node.inputs[0], weight], outputs=[ir.Value(name=node.outputs[0].name)])
+        ir.convenience.replace_nodes_and_values(graph, node, [node], [product], node.outputs, product.outputs)
 
 
 def _fixed_shape(spec: TensorSpec, sizes: Mapping[str, int]) -> list[int]:
@@ -156,10 +172,19 @@ def _node_cost(node: ir.Node, inferred: _Inferred, seen: set[ir.Value]) -> Layer
         op=node.op_type,
         output_shape=output,
         macs=_count_macs(node, shapes) if output is not None else 0,
-        parameters=sum(value.const_value.size for value in weights if value.const_value is not None),
+        parameters=_count_parameters(node, weights),
         weight_bytes=sum(value.const_value.nbytes for value in new if value.const_value is not None),
         activation_bytes=sum(map(inferred.bytes, (*moving, *node.outputs))) if output is not None else 0,
     )
+
+
+def _count_parameters(node: ir.Node, weights: list[ir.Value]) -> int:
+    if node.op_type == _BLOCKS:
+        # Several codes lie in a byte, and the last block of a row may be filled up; the sixth operand is a bias.
+        bias = node.inputs[5] if len(node.inputs) > 5 else None
+        biases = bias.const_value.size if bias in weights and bias is not None and bias.const_value else 0
+        return _integer(node, "K") * _integer(node, "N") + biases if node.inputs[1] in weights else 0
+    return sum(value.const_value.size for value in weights if value.const_value is not None)
 
 
 def _is_known(node: ir.Node, shapes: Mapping[str, Shape]) -> bool:
@@ -191,6 +216,8 @@ def _is_weight(value: ir.Value) -> bool:
 
 
 def _count_macs(node: ir.Node, shapes: Mapping[str, Shape]) -> int:
+    if node.op_type == _BLOCKS:
+        return prod(shapes[node.outputs[0].name or ""]) * _integer(node, "K")
     count = _MACS.get(node.op_type)
     if count is None or node.domain not in ("", "ai.onnx"):
         return 0
