@@ -164,13 +164,12 @@ def with_verdict(measurements: Measurements, verdict: VerdictRecord) -> TargetRe
     return TargetRecord(**{name: getattr(measurements, name) for name in Measurements.model_fields}, verdict=verdict)
 
 
-def with_attempts(kept: TargetRecord, tried: Sequence[TargetRecord], problem: str | None) -> TargetRecord:
+def with_attempts(kept: TargetRecord, tried: Sequence[TargetRecord], problems: Sequence[str]) -> TargetRecord:
     """Return the record that is kept, with a line about each attempt where there were several, and what went wrong."""
     best = kept
-    if problem is not None and kept.engine is not None:
-        kept = kept.model_copy(
-            update={"engine": kept.engine.model_copy(update={"notes": (*kept.engine.notes, problem)})}
-        )
+    if problems and kept.engine is not None:
+        notes = (*kept.engine.notes, *problems)
+        kept = kept.model_copy(update={"engine": kept.engine.model_copy(update={"notes": notes})})
     if len(tried) == 1:
         return kept
     lines = tuple(

@@ -12,7 +12,7 @@ from compress.data.samples import SampleSet
 from compress.devices.cpus import LOCAL, EmulatedCpu, check_targets, parse_device
 from compress.devices.qemu import plan_launch
 from compress.errors import ModelError, UsageError
-from compress.gate import Policy, override_policy
+from compress.gate import DEFAULT_MAX_DROP_POINTS, Policy, override_policy
 from compress.intake import IntakeOptions
 from compress.model import JsonValue, TensorSpec
 from compress.project import Project, load_project
@@ -35,7 +35,7 @@ class RunOptions:
         threads: Threads of the engines while latency is measured.
         batch: Samples a call while latency is measured.
         latency_seconds: How long latency is measured at most, for each target.
-        time_budget_seconds: How long each training step may take at most; the recipe's own limit where None.
+        time_budget_seconds: How long each training or search may take at most; the recipe's own limit where None.
         device: Where engines are measured: ``local``, or an emulated CPU, ``emulated:haswell``.
         device_samples: How many evaluation samples an emulated CPU computes at most.
         command: What the user typed, for the report.
@@ -136,14 +136,16 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         raise UsageError("no target given", hint="add --target NAME; `compress targets` lists the names")
     project = load_project(model)
     emulated, targets = _load_targets(options)
+    metric = load_metric(options.metric or project.data.metric, project.folder)
+    policy = override_policy(project.gate, options.gate)
     return Plan(
         model=model,
         options=_in_working_folder(options),
         project=project,
         targets=targets,
-        recipe=_load_recipe(options),
-        metric=load_metric(options.metric or project.data.metric, project.folder),
-        policy=override_policy(project.gate, options.gate),
+        recipe=_load_recipe(options, metric, policy),
+        metric=metric,
+        policy=policy,
         out=options.out or default_out(model),
         emulated=emulated,
     )
@@ -160,11 +162,13 @@ def _load_targets(options: RunOptions) -> tuple[EmulatedCpu | None, tuple[Target
     return emulated, targets
 
 
-def _load_recipe(options: RunOptions) -> Recipe:
-    recipe = load_recipe(options.recipe)
+def _load_recipe(options: RunOptions, metric: Metric, policy: Policy) -> Recipe:
+    timing = {"latency_threads": options.threads, "latency_batch": options.batch}
+    default = DEFAULT_MAX_DROP_POINTS if metric.unit == "fraction" else None
+    max_drop = default if policy.max_drop is None else policy.max_drop
+    recipe = load_recipe(options.recipe).aimed(max_drop, timing)
     if options.prune is not None:
         amount = parse_amount(options.prune)
-        timing = {"latency_threads": options.threads, "latency_batch": options.batch}
         recipe = recipe.pruned({"amount": str(amount), "plan": None, **timing})
     return recipe.within(options.time_budget_seconds)
 

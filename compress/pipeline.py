@@ -70,11 +70,18 @@ def _run_target(
     """Return everything about one target, of the best attempt; one that is within the accuracy budget is the last."""
     log.info("target %s: runtime %s, dialect %s", target.name, target.runtime, target.dialect)
     context = StepContext(
-        target, data.calibration, core_count(), plan.options.seed, work.store, progress, original=source.model
+        target,
+        data.calibration,
+        core_count(),
+        plan.options.seed,
+        work.store,
+        progress,
+        original=source.model,
+        metric=plan.metric,
     )
     tried: list[TargetRecord] = []
     kept = source.model
-    problem = None
+    problems: list[str] = []
     for number, steps in enumerate(plan.recipe.attempts):
         try:
             model = _run_steps(steps, source.model, context)
@@ -82,8 +89,8 @@ def _run_target(
             if not tried:
                 raise
             log.warning("%s: attempt %d: %s (%s)", target.name, number + 1, error.message, error.hint)
-            problem = f"Attempt {number + 1} of recipe {plan.recipe.name} came to nothing: {error.message}."
-            break
+            problems.append(f"Attempt {number + 1} of recipe {plan.recipe.name} came to nothing: {error.message}.")
+            continue
         folder = work.scratch / f"{target.name}-{number}"
         tried.append(_build_and_measure(target, source.model, model, data, plan, folder=folder, progress=progress))
         if tried[-1].engine is not None and tried[-1] is best_record(tried):
@@ -94,7 +101,7 @@ def _run_target(
     best = best_record(tried)
     missed = misses_budget(best, plan.policy)
     layers = diagnose_if_possible(kept, context, samples=_DIAGNOSED, seconds=_DIAGNOSIS_SECONDS if missed else 0.0)
-    return with_attempts(best, tried, problem).model_copy(update={"layers": layers})
+    return with_attempts(best, tried, problems).model_copy(update={"layers": layers})
 
 
 def _run_steps(steps: tuple[PlannedStep, ...], model: Model, context: StepContext) -> Model:

@@ -20,13 +20,16 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "sparsify": ("compress.prune.sparsify_step", "sparsify", "SparsifySettings"),
     "weight-only": ("compress.quantize.weight_only", "quantize_weights", "WeightOnlySettings"),
     "quantize": ("compress.quantize.static", "quantize_static", "QuantizeSettings"),
+    "mixed": ("compress.quantize.mixed.step", "mix_precision", "MixedSettings"),
     "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
 }
 """Module, function and settings class of each step; imported only when a recipe uses it."""
 
 RECIPES: dict[str, str] = {
-    "auto": 'attempts = [["quantize"], ["quantize", "qat"]]\n[qat]\nsteps = 200',
+    "auto": 'attempts = [["quantize"], ["quantize", "mixed"], ["quantize", "qat"]]\n[qat]\nsteps = 200',
+    "best": 'steps = ["quantize", "qat", "mixed"]\n[mixed]\nmin_speedup = 1.5',
     "int8": 'steps = ["quantize"]',
+    "int8-mixed": 'steps = ["quantize", "mixed"]',
     "int8-qat": 'steps = ["quantize", "qat"]',
     "int8-weights": 'steps = ["weight-only"]\n[weight-only]\nbits = 8',
     "int4-weights": 'steps = ["weight-only"]',
@@ -38,6 +41,8 @@ DEFAULT = "auto"
 _ORDER_KEYS = ("steps", "attempts")
 _TIME_BUDGET = "time_budget_seconds"
 _PRUNE = "prune"
+_MIXED = "mixed"
+_GOALS = ("max_drop", "min_agreement", "min_sqnr_db", "min_speedup")
 _LAST_TRAINING = "last_training"
 
 
@@ -84,6 +89,24 @@ class Recipe:
         planned = _plan_step(_PRUNE, {**stated, **settings}, "--prune")
         attempts = tuple((planned, *(step for step in steps if step.name != _PRUNE)) for steps in self.attempts)
         return replace(self, attempts=tuple(map(_leave_training, attempts)))
+
+    def aimed(self, max_drop: float | None, latency: Mapping[str, int]) -> "Recipe":
+        """Return the recipe with what its choice of float layers aims at, where it does not say so itself.
+
+        Args:
+            max_drop: Of the step ``mixed``, for one that states no goal at all.
+            latency: Its settings of how latency is measured.
+        """
+
+        def aim(step: PlannedStep) -> PlannedStep:
+            if step.name != _MIXED:
+                return step
+            stated = step.settings.model_dump(exclude_unset=True)
+            goal = {} if any(stated.get(key) is not None for key in _GOALS) else {"max_drop": max_drop}
+            added = {key: value for key, value in {**latency, **goal}.items() if key not in stated}
+            return replace(step, settings=step.settings.model_copy(update=added))
+
+        return replace(self, attempts=tuple(tuple(map(aim, steps)) for steps in self.attempts))
 
 
 def _leave_training(steps: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from compress.data.metrics import Metric
 from compress.data.samples import SampleSet
 from compress.errors import ConditionError
 from compress.model import JsonValue, Model, StepRecord
@@ -41,6 +42,7 @@ class StepContext:
         store: Where a step keeps what another target may use again.
         progress: Told how far a step is.
         original: The model as it was taken in, before any step: the teacher of every training.
+        metric: What accuracy is, for steps that look at labels; None where nobody said.
     """
 
     target: Target
@@ -50,6 +52,7 @@ class StepContext:
     store: Store
     progress: Progress
     original: Model
+    metric: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ def step_key(name: str, settings: JsonValue, model_digest: str, context: StepCon
     parts: JsonValue = [
         __version__, name, settings, model_digest, context.original.digest(),
         context.calibration.digest(), context.seed, target.dialect, target.opset, list(target.precisions),
+        context.metric.name if context.metric else None,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

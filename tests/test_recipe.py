@@ -57,6 +57,19 @@ def test_a_wrong_recipe_is_named_with_place_and_key(tmp_path: Path, text: str, m
     assert hint in str(caught.value.hint)
 
 
+def test_float_layers_are_chosen_by_the_policy_unless_the_recipe_states_a_goal(tmp_path: Path) -> None:
+    timing = {"latency_threads": 4, "latency_batch": 2}
+    aimed = load_recipe("auto").aimed(0.5, timing).describe()
+    assert aimed["mixed"] == {**aimed["mixed"], **timing, "max_drop": 0.5}  # type: ignore[dict-item]
+    path = tmp_path / "mine.toml"
+    path.write_text('steps = ["quantize", "mixed"]\n[mixed]\nmin_sqnr_db = 18\nlatency_threads = 1\n')
+    own = load_recipe(str(path)).aimed(0.5, timing).describe()["mixed"]
+    assert isinstance(own, dict)
+    assert "max_drop" not in own
+    assert (own["min_sqnr_db"], own["latency_threads"], own["latency_batch"]) == (18, 1, 2)
+    assert "max_drop" not in load_recipe("best").aimed(0.5, timing).describe()["mixed"]  # type: ignore[operator]
+
+
 def test_a_missing_recipe_is_a_mistake_of_usage_or_of_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown recipe `int9`"):
         load_recipe("int9")

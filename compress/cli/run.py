@@ -32,14 +32,15 @@ def add_parser(commands: "Subparsers") -> None:
         "--recipe",
         default="auto",
         metavar="NAME|FILE",
-        help="auto (default: INT8, and training only where that misses the budget), int8, int8-qat, float, or a file",
+        help="auto (default: INT8; layers back in float, then training, only where the budget is missed), best, int8, "
+        "int8-mixed, int8-qat, float, or a file",
     )
     parser.add_argument(
         "--prune",
         metavar="AMOUNT",
         help="50%%macs: take away half of the MACs (or params, bytes, measured latency) before the other steps",
     )
-    parser.add_argument("--time-budget", metavar="TIME", help="10m: how long each training may take at most")
+    parser.add_argument("--time-budget", metavar="TIME", help="10m: how long each training or search may take at most")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: <model>.compressed)")
     parser.add_argument("--resume", action="store_true", help="take up the finished steps of a run that was killed")
     parser.add_argument("--seed", type=int, default=0)

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from compress.errors import PruneError, suggest
+from compress.latency_meter import LatencyMeter
 from compress.model import Model
 from compress.prune.allocation import Choice, Chunk, make_chunks, make_path
 from compress.prune.amount import WORDS, Amount
@@ -15,7 +16,6 @@ from compress.prune.costs import CostMeter
 from compress.prune.groups import Coupling, Cuts, Group
 from compress.prune.importance import Scores
 from compress.prune.judge import Judge
-from compress.prune.latency import LatencyMeter
 from compress.prune.settings import PruneSettings
 from compress.prune.surgery import cut
 

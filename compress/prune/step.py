@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from compress.distill.step import distill
+from compress.latency_meter import LatencyMeter, Timing
 from compress.model import Model
 from compress.prune.amount import Amount
 from compress.prune.costs import CostMeter, sample_sizes
@@ -12,7 +13,6 @@ from compress.prune.coupling import analyse
 from compress.prune.groups import Coupling, Cuts, Group
 from compress.prune.importance import Evidence, Scores, score_groups
 from compress.prune.judge import make_judge
-from compress.prune.latency import LatencyMeter, Timing
 from compress.prune.plan import apply_plan, read_plan
 from compress.prune.prepare import prepare
 from compress.prune.reconstruct import update_readers

@@ -87,9 +87,13 @@ def _steps(report: Report) -> Iterator[str]:
 
 
 def _step(step: Step) -> tuple[str, str, str, str]:
-    # Tables, layer by layer, are in report.json.
-    measured = {key: value for key, value in step.metrics.items() if not isinstance(value, dict)}
+    # Tables, layer by layer or trial by trial, are in report.json.
+    measured = {key: value for key, value in step.metrics.items() if not _is_table(value)}
     return step.step, _pairs(step.settings), format_seconds(step.seconds), _pairs(measured)
+
+
+def _is_table(value: JsonValue) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
 
 
 def _pairs(values: Mapping[str, JsonValue]) -> str:

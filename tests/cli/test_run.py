@@ -192,10 +192,12 @@ def test_an_attempt_that_fails_leaves_the_one_before_and_says_so(
     def refuse(*_: object) -> None:
         raise ModelError("2 operators of this model cannot be run in PyTorch: Foo, Bar", hint="leave it out")
 
+    monkeypatch.setattr("compress.quantize.mixed.step.mix_precision", refuse)
     monkeypatch.setattr("compress.quantize.qat.step.train_quantized", refuse)
     done = compress("run", "lossy.onnx", "--target", REFERENCE, "--max-drop", "1", *FAST)
     assert done.code == 10
-    assert "Attempt 2 of recipe auto came to nothing" in done.out.replace("\n", " ")
+    for number in (2, 3):
+        assert f"Attempt {number} of recipe auto came to nothing" in done.out.replace("\n", " ")
     assert (project / "lossy.compressed" / "engine" / "board" / "model.onnx").exists()
 
 
@@ -203,8 +205,25 @@ def test_a_time_budget_reaches_the_steps_that_train(compress: Compress, project:
     compress("run", "model.onnx", "--target", NULL, "--time-budget", "90s", "--max-drop", "100", *FAST)
     lock = tomllib.loads((project / "model.compressed" / "recipe.lock.toml").read_text())
     assert lock["recipe"]["name"] == "auto"
-    assert lock["recipe"]["attempts"] == [["quantize"], ["quantize", "qat"]]
-    assert lock["recipe"]["qat"]["time_budget_seconds"] == 90
+    assert lock["recipe"]["attempts"] == [["quantize"], ["quantize", "mixed"], ["quantize", "qat"]]
+    for step in ("mixed", "qat"):
+        assert lock["recipe"][step]["time_budget_seconds"] == 90
+
+
+def test_layers_go_back_to_float_where_int8_misses_the_budget(compress: Compress, project: Path) -> None:
+    recipe = 'attempts = [["quantize"], ["quantize", "mixed"]]\n[mixed]\nlatency_seconds = 0.1\n'
+    (project / "two.toml").write_text(recipe)
+    flags = ("--target", REFERENCE, "--recipe", "two.toml", "--max-drop", "2", "--threads", "2", *FAST, "--json")
+    report = json.loads(compress("run", "lossy.onnx", *flags).out)
+    target = report["targets"][0]
+    assert [attempt["kept"] for attempt in target["attempts"]] == [False, True]
+    assert target["accuracy"]["drop"] < 0.02
+    mixed = next(step for step in (*report["steps"], *target["steps"]) if step["step"] == "mixed")
+    assert mixed["settings"]["max_drop"] == 2
+    assert mixed["settings"]["latency_threads"] == 2
+    assert mixed["metrics"]["goal"] == "drop of top1 of at most 2 points"
+    assert "head" in mixed["metrics"]["float_layers"]
+    assert "frontier" not in (project / "lossy.compressed" / "report.md").read_text()
 
 
 def test_the_float_recipe_compiles_the_model_as_it_is(compress: Compress, project: Path) -> None:

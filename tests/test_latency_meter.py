@@ -6,11 +6,11 @@ import pytest
 from hand_coupled import context_of, wide_network
 
 from compress.errors import UsageError
+from compress.latency_meter import LatencyMeter, Timing, shape_digest
 from compress.measure.cost import count_cost, sum_cost
 from compress.measure.latency import measure_latency
 from compress.model import Model
 from compress.prune.coupling import analyse
-from compress.prune.latency import LatencyMeter, Timing, shape_digest
 from compress.prune.settings import PruneSettings
 from compress.prune.step import prune
 from compress.prune.surgery import cut
@@ -69,8 +69,8 @@ def board(monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     def measure(*calls: Any, **changes: Any) -> Any:
         return measure_latency(*calls, **changes, clock=lambda: found.now)
 
-    monkeypatch.setattr("compress.prune.latency.load_runtime", lambda _: found)
-    monkeypatch.setattr("compress.prune.latency.measure_latency", measure)
+    monkeypatch.setattr("compress.latency_meter.load_runtime", lambda _: found)
+    monkeypatch.setattr("compress.latency_meter.measure_latency", measure)
     yield found
     assert not any(folder.exists() for folder in found.built)
 

@@ -1,4 +1,4 @@
-"""How much of the latency some cuts remove, measured on the target's own runtime."""
+"""How fast changed models are beside the one that they were made from, measured on the target's own runtime."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Timing:
 
 
 class LatencyMeter:
-    """Measures cut models beside the uncut one, interleaved; a context manager that frees engines and files.
+    """Measures changed models beside the unchanged one, interleaved; a context manager that frees engines and files.
 
     What was measured is kept in the store by the shapes of the graph, never measured twice.
     """
@@ -57,7 +57,7 @@ class LatencyMeter:
         self._feed = _first_batch(context.calibration, fixed_batch(baseline) or timing.batch)
 
     def removed(self, model: Model) -> float:
-        """Return the share of the baseline's median latency that a cut model does not need; below 0 if it is slower.
+        """Return the share of the baseline's median latency that a changed model saves; below 0 if it is slower.
 
         Raises:
             TargetError: The runtime refuses the graph.
@@ -125,7 +125,8 @@ def check_runs_here(target: Target, runtime: Runtime) -> None:
         reason = f": {available.reason}" if available.reason else ""
         raise UsageError(
             f"target {target.name} cannot be run on this machine, so its latency cannot be a goal{reason}",
-            hint="prune by what can be counted anywhere: 40%macs; or run the command on the device",
+            hint="state the goal in what can be counted anywhere, 40%macs or points of accuracy; or run the command on "
+            "the device",
         )
 
 

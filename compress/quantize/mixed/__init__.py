@@ -1,0 +1,1 @@
+"""Mixed precision: which layers of a quantized graph stay float, found by measuring."""
