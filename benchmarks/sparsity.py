@@ -3,10 +3,11 @@
     python examples/fetch.py fashion-mnist
     python benchmarks/sparsity.py fashion [--patterns 2:4 1:4 unstructured/0.8 16x1/0.5]
     python benchmarks/sparsity.py sentiment --patterns 2:4 --steps 150 --batch 16
+    python benchmarks/sparsity.py examples/fashion/model.compressed/engine/cpu/model.onnx
 
 Printed are top-1 on the evaluation set, in brackets agreement with the original and SQNR, the share of zeros in the
 written graph, and seconds of the processor for everything before training. With ``--steps``, all rows are trained alike
-to imitate the original, without labels.
+to imitate the original, without labels. Of the graph of an engine, the zeros in its weights are printed.
 """
 
 import argparse
@@ -26,19 +27,19 @@ from compress.prune.sparsity import zero_shares
 from compress.steps import StepContext
 from compress.store import Store
 from compress.targets import load_target
-from compress.weight_matrices import find_matrices
+from compress.weight_matrices import find_matrices, two_of_four
 
 SEED = 0
 ROWS: dict[str, dict[str, Any]] = {
     "magnitude": {"update": "none"},
     "magnitude, least squares": {"choice": "magnitude"},
-    "error, least squares": {},
+    "error, least squares": {"choice": "error"},
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("fashion", "mobilenetv2", "sentiment"))
+    parser.add_argument("what", help="fashion, mobilenetv2, sentiment, or the path of a graph")
     parser.add_argument("--patterns", nargs="+", default=["2:4", "1:4", "unstructured/0.8", "16x1/0.5"])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--steps", type=int, default=0, help="of training, the same for all rows")
@@ -49,6 +50,9 @@ def main() -> None:
     parser.add_argument("--evaluated", type=int, default=0, help="samples of the evaluation set, 0 for all")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    if options.what.endswith(".onnx"):
+        show_zeros(Model.from_bytes(Path(options.what).read_bytes()))
+        return
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
     case = open_case(options.what, samples=options.samples, size=options.size, evaluated=options.evaluated)
@@ -58,6 +62,14 @@ def main() -> None:
         pattern, _, ratio = text.partition("/")
         for name in options.rows:
             show(case, (pattern, ratio), name, options)
+
+
+def show_zeros(model: Model) -> None:
+    """Print how many zeros the weights of a graph have."""
+    matrices = find_matrices(model.graph.graph)
+    for node, share in zero_shares(model, matrices).items():
+        print(f"{node:40}{share:8.2%}")
+    print(f"{zeros(model):.2%} of the weights that have any; {len(two_of_four(model))} of {len(matrices)} follow 2:4")
 
 
 def show(case: Case, wanted: tuple[str, str], name: str, options: argparse.Namespace) -> None:

@@ -54,8 +54,9 @@ class SparsifySettings(DistillSettings):
         min_elements: Smaller weights stay dense.
         update: ``least-squares`` lets the weights that stay make up for the zeros of their layer as well as they can,
             before any training; it costs a minute for a large model.
-        choice: Which elements of a weight become zero: those that ``magnitude`` says, or those that its output misses
-            least while the others make up for them (``error``, only with ``least-squares``).
+        choice: Which elements of a weight become zero with ``least-squares``: the smallest (``magnitude``), or those
+            that its output misses least while the others make up for them (``error``). ``auto`` takes ``error`` for
+            ``N:M``, where each run must lose as many, and ``magnitude`` for anything else.
         steps: Optimizer steps of the recovery, in which zeros stay; 0 leaves the other weights as they are.
     """
 
@@ -65,7 +66,7 @@ class SparsifySettings(DistillSettings):
     exclude: tuple[str, ...] = ()
     min_elements: NonNegativeInt = 1024
     update: Literal["least-squares", "none"] = "least-squares"
-    choice: Choice = "error"
+    choice: Choice | Literal["auto"] = "auto"
     steps: NonNegativeInt = 300
     learning_rate: PositiveFloat = 3e-4
 
@@ -105,15 +106,18 @@ def _make_sparse(
 ) -> SparseUpdate:
     if settings.update == "none":
         return SparseUpdate(apply_masks(model, masks), ())
+    pattern, choice = read_pattern(settings.pattern), settings.choice
+    if choice == "auto":
+        choice = "error" if pattern.form == "of" else "magnitude"
     return update_sparse(
         model,
         matrices,
         masks,
-        read_pattern(settings.pattern),
+        pattern,
         context.calibration,
         threads=context.threads,
         seed=context.seed,
-        choice=settings.choice,
+        choice=choice,
         progress=partial(context.progress, "update"),
     )
 
