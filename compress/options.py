@@ -30,6 +30,7 @@ class RunOptions:
         targets: Names of targets.
         data: Calibration samples.
         evaluation: Labelled evaluation samples.
+        quantizer: Which quantizer takes the step ``quantize``: native, onnxruntime, or best (each of them is tried).
         prune: What is pruned before the other steps of the recipe, ``"50%macs"``; nothing where None.
         gate: Keys of the policy that win over the project's, as the policy spells them.
         threads: Threads of the engines while latency is measured.
@@ -46,6 +47,7 @@ class RunOptions:
     evaluation: str | None = None
     metric: str | None = None
     recipe: str = DEFAULT
+    quantizer: str = "native"
     prune: str | None = None
     out: Path | None = None
     gate: Mapping[str, object] = field(default_factory=dict)
@@ -166,7 +168,7 @@ def _load_recipe(options: RunOptions, metric: Metric, policy: Policy) -> Recipe:
     timing = {"latency_threads": options.threads, "latency_batch": options.batch}
     default = DEFAULT_MAX_DROP_POINTS if metric.unit == "fraction" else None
     max_drop = default if policy.max_drop is None else policy.max_drop
-    recipe = load_recipe(options.recipe).aimed(max_drop, timing)
+    recipe = load_recipe(options.recipe).quantized_by(options.quantizer).aimed(max_drop, timing)
     if options.prune is not None:
         amount = parse_amount(options.prune)
         recipe = recipe.pruned({"amount": str(amount), "plan": None, **timing})

@@ -83,6 +83,8 @@ def _run_target(
     kept = source.model
     problems: list[str] = []
     for number, steps in enumerate(plan.recipe.attempts):
+        if number >= plan.recipe.contest and not misses_budget(best_record(tried), plan.policy):
+            break
         try:
             model = _run_steps(steps, source.model, context)
         except CompressError as error:
@@ -96,8 +98,6 @@ def _run_target(
         if tried[-1].engine is not None and tried[-1] is best_record(tried):
             replace_folder(folder, work.staging / "engine" / target.name)
             kept = model
-        if not misses_budget(tried[-1], plan.policy):
-            break
     best = best_record(tried)
     missed = misses_budget(best, plan.policy)
     layers = diagnose_if_possible(kept, context, samples=_DIAGNOSED, seconds=_DIAGNOSIS_SECONDS if missed else 0.0)

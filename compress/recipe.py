@@ -20,6 +20,11 @@ STEPS: dict[str, tuple[str, str, str]] = {
     "sparsify": ("compress.prune.sparsify_step", "sparsify", "SparsifySettings"),
     "weight-only": ("compress.quantize.weight_only", "quantize_weights", "WeightOnlySettings"),
     "quantize": ("compress.quantize.static", "quantize_static", "QuantizeSettings"),
+    "quantize-onnxruntime": (
+        "compress.quantize.onnxruntime_static",
+        "quantize_with_onnxruntime",
+        "OrtSettings",
+    ),
     "mixed": ("compress.quantize.mixed.step", "mix_precision", "MixedSettings"),
     "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
 }
@@ -36,6 +41,12 @@ RECIPES: dict[str, str] = {
     "float": "steps = []",
 }
 """The recipes that have a name, in the same form as a recipe file."""
+
+QUANTIZERS: dict[str, str] = {"native": "quantize", "onnxruntime": "quantize-onnxruntime"}
+"""The step of each quantizer."""
+
+BEST = "best"
+"""Every quantizer is tried, and the best kept."""
 
 DEFAULT = "auto"
 _ORDER_KEYS = ("steps", "attempts")
@@ -57,10 +68,15 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Attempts, each a sequence of steps; the next one is made only where the one before misses the accuracy budget."""
+    """Attempts, each a sequence of steps; the next one is made only where the one before misses the accuracy budget.
+
+    Attributes:
+        contest: How many of the attempts are made in any case, and the best kept.
+    """
 
     name: str
     attempts: tuple[tuple[PlannedStep, ...], ...]
+    contest: int = 1
 
     def describe(self) -> dict[str, JsonValue]:
         """Return the recipe as a table with every default filled in."""
@@ -74,6 +90,28 @@ class Recipe:
         if seconds is None:
             return self
         return replace(self, attempts=tuple(tuple(_within(step, seconds) for step in steps) for steps in self.attempts))
+
+    def quantized_by(self, quantizer: str) -> "Recipe":
+        """Return the recipe with another quantizer in the place of the native one, or with all of them side by side.
+
+        With ``best``, every quantizer takes the first attempt; the other attempts are as they were.
+
+        Raises:
+            UsageError: No such quantizer, or the recipe does not quantize.
+        """
+        if quantizer not in (*QUANTIZERS, BEST):
+            raise UsageError(f"unknown quantizer `{quantizer}`", hint=suggest(quantizer, (*QUANTIZERS, BEST)))
+        if quantizer == "native":
+            return self
+        if not any(step.name == QUANTIZERS["native"] for step in self.attempts[0]):
+            raise UsageError(
+                f"--quantizer {quantizer}: recipe {self.name} has no step `quantize` to put it in the place of",
+                hint="use --recipe int8, or leave --quantizer away",
+            )
+        if quantizer != BEST:
+            return replace(self, attempts=tuple(_exchange(steps, quantizer) for steps in self.attempts))
+        first = tuple(_exchange(self.attempts[0], name) for name in QUANTIZERS)
+        return replace(self, attempts=(*first, *self.attempts[1:]), contest=len(first))
 
     def pruned(self, settings: Mapping[str, object]) -> "Recipe":
         """Return the recipe with pruning before the other steps of every attempt.
@@ -107,6 +145,14 @@ class Recipe:
             return replace(step, settings=step.settings.model_copy(update=added))
 
         return replace(self, attempts=tuple(tuple(map(aim, steps)) for steps in self.attempts))
+
+
+def _exchange(steps: tuple[PlannedStep, ...], quantizer: str) -> tuple[PlannedStep, ...]:
+    """Return the steps with another quantizer, its settings at their defaults, in the place of the native one."""
+    name, native = QUANTIZERS[quantizer], QUANTIZERS["native"]
+    if name == native:
+        return steps
+    return tuple(_plan_step(name, {}, "--quantizer") if step.name == native else step for step in steps)
 
 
 def _leave_training(steps: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:

@@ -36,6 +36,12 @@ def add_parser(commands: "Subparsers") -> None:
         "int8-mixed, int8-qat, float, or a file",
     )
     parser.add_argument(
+        "--quantizer",
+        default="native",
+        metavar="NAME",
+        help="native (default), onnxruntime (its quantize_static), or best: each is tried and the best kept",
+    )
+    parser.add_argument(
         "--prune",
         metavar="AMOUNT",
         help="50%%macs: take away half of the MACs (or params, bytes, measured latency) before the other steps",
@@ -108,6 +114,7 @@ def run(options: argparse.Namespace) -> int:
         evaluation=options.eval,
         metric=options.metric,
         recipe=options.recipe,
+        quantizer=options.quantizer,
         prune=options.prune,
         out=options.out,
         gate={key: getattr(options, key) for key in keys if getattr(options, key) is not None},

@@ -42,7 +42,7 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
     """
     dialect = DIALECTS[context.target.dialect]
     graph = model.copy_graph()
-    _check_input(graph)
+    check_float(graph)
     plan = plan_quantization(graph.graph, dialect)
     if not plan.nodes:
         raise ModelError(
@@ -65,7 +65,12 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
     return StepResult(result, metrics)
 
 
-def _check_input(graph: ir.Model) -> None:
+def check_float(graph: ir.Model) -> None:
+    """Check that a graph can be quantized at all.
+
+    Raises:
+        ModelError: It is quantized already, or its opset is too old.
+    """
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.graph):
         raise ModelError(
             "the model is quantized already: it contains QuantizeLinear or DequantizeLinear",

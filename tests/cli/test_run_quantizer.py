@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+from small_project import Compress
+
+from compress.errors import ModelError
+
+REFERENCE = Path("reference/board.toml")
+FAST = ("--latency-seconds", "0.2", "--json")
+
+
+def test_another_quantizer_takes_the_place_of_the_native_one(compress: Compress, project: Path) -> None:
+    done = compress("run", "model.onnx", "--target", REFERENCE, "--quantizer", "onnxruntime", "--max-drop", "5", *FAST)
+    report = json.loads(done.out)
+    assert [step["step"] for step in report["steps"]] == ["quantize-onnxruntime"]
+    assert report["targets"][0]["engine"]["nodes"] == {"int8": 2}
+    assert report["targets"][0]["accuracy"]["drop"] < 0.02
+
+
+def test_best_tries_every_quantizer_and_keeps_the_best(compress: Compress, project: Path) -> None:
+    flags = ("--quantizer", "best", "--recipe", "int8", "--max-drop", "5", *FAST)
+    target = json.loads(compress("run", "model.onnx", "--target", REFERENCE, *flags).out)["targets"][0]
+    attempts = target["attempts"]
+    assert [attempt["steps"] for attempt in attempts] == [["quantize"], ["quantize-onnxruntime"]]
+    kept = next(attempt for attempt in attempts if attempt["kept"])
+    assert kept["drop"] == min(attempt["drop"] for attempt in attempts) == target["accuracy"]["drop"]
+
+
+def test_training_follows_only_where_no_quantizer_is_within_the_budget(
+    compress: Compress, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "two.toml").write_text('attempts = [["quantize"], ["quantize", "qat"]]\n')
+    flags = ("--target", REFERENCE, "--quantizer", "best", "--recipe", "two.toml", *FAST)
+    enough = json.loads(compress("run", "model.onnx", *flags, "--max-drop", "5").out)
+    assert len(enough["targets"][0]["attempts"]) == 2
+
+    def refuse(*_: object) -> None:
+        raise ModelError("cannot be trained", hint="")
+
+    monkeypatch.setattr("compress.quantize.qat.step.train_quantized", refuse)
+    missed = compress("run", "lossy.onnx", *flags, "--max-drop", "0")
+    notes = json.loads(missed.out)["targets"][0]["engine"]["notes"]
+    assert any("Attempt 3 of recipe two came to nothing" in note for note in notes)
+
+
+def test_a_contestant_that_fails_leaves_the_others_in_the_contest(
+    compress: Compress, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ModelError("ONNX Runtime's quantizer does not take this model", hint="")
+
+    monkeypatch.setattr("compress.quantize.onnxruntime_static.quantize_with_onnxruntime", refuse)
+    (project / "two.toml").write_text('attempts = [["quantize"], ["quantize", "qat"]]\n')
+    flags = ("--quantizer", "best", "--recipe", "two.toml", "--max-drop", "5", *FAST)
+    done = compress("run", "model.onnx", "--target", REFERENCE, *flags)
+    target = json.loads(done.out)["targets"][0]
+    assert target["verdict"]["status"] == "pass"
+    assert "Attempt 2 of recipe two came to nothing" in " ".join(target["engine"]["notes"])
+    assert "Attempt 3" not in " ".join(target["engine"]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--quantizer", "onxruntime"), "Did you mean `onnxruntime`?"),
+        (("--quantizer", "best", "--recipe", "float"), "use --recipe int8"),
+    ],
+)
+def test_a_quantizer_that_makes_no_sense_is_told(
+    compress: Compress, project: Path, flags: tuple[str, ...], words: str
+) -> None:
+    done = compress("run", "model.onnx", "--target", REFERENCE, *flags)
+    assert done.code == 2
+    assert words in done.err
