@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from compress.cli import Subparsers
+    from compress.options import RunOptions
 
 _EPILOG = """\
 exit codes: 0 pass, 2 usage or bad input, 10 accuracy, 11 latency, 12 size, 13 inconclusive or not measured,
@@ -101,14 +102,29 @@ def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the line, print the report and return the verdict's exit code."""
     from compress.cli.progress import show_progress
-    from compress.options import RunOptions, default_out
+    from compress.options import default_out
     from compress.pipeline import run as run_line
-    from compress.project import parse_input
-    from compress.quantities import parse_duration
     from compress.report.terminal import print_report
 
+    chosen = _choose(options)
+    with show_progress(enabled=not (options.quiet or options.json)) as (console, progress):
+        report = run_line(options.model, chosen, progress)
+    if options.json:
+        print(report.model_dump_json(by_alias=True, indent=2))
+    else:
+        print_report(report, console, quiet=options.quiet)
+        if not options.quiet:
+            console.print(f"results in {options.out or default_out(options.model)}", highlight=False, soft_wrap=True)
+    return report.verdict.exit_code
+
+
+def _choose(options: argparse.Namespace) -> "RunOptions":
+    from compress.options import RunOptions
+    from compress.project import parse_input
+    from compress.quantities import parse_duration
+
     keys = ("max_drop", "max_latency", "max_size", "min_speedup", "require")
-    chosen = RunOptions(
+    return RunOptions(
         targets=tuple(options.target),
         data=options.data,
         evaluation=options.eval,
@@ -131,15 +147,6 @@ def run(options: argparse.Namespace) -> int:
         device_samples=options.device_samples,
         command=_command(options),
     )
-    with show_progress(enabled=not (options.quiet or options.json)) as (console, progress):
-        report = run_line(options.model, chosen, progress)
-    if options.json:
-        print(report.model_dump_json(by_alias=True, indent=2))
-    else:
-        print_report(report, console, quiet=options.quiet)
-        if not options.quiet:
-            console.print(f"results in {options.out or default_out(options.model)}", highlight=False, soft_wrap=True)
-    return report.verdict.exit_code
 
 
 def _command(options: argparse.Namespace) -> str:
