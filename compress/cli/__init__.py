@@ -13,6 +13,7 @@ from compress.errors import CompressError, ExitCode, UsageError, suggest
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("compress.cli.run", "compress a model for one or more targets, measure it, report, and judge"),
     "inspect": ("compress.cli.inspect", "show what a model is, its cost per layer, and what could be done to it"),
+    "diagnose": ("compress.cli.diagnose", "show which layers lose accuracy in INT8, and why"),
     "targets": ("compress.cli.targets", "list or show targets, and what this machine can build and run"),
     "eval": ("compress.cli.eval", "measure the accuracy of an engine or an ONNX model on labelled samples"),
     "bench": ("compress.cli.bench", "measure latency of engines side by side"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.data.binding import bind_samples
+from compress.data.drift import describe_drift
 from compress.data.overlap import count_overlap
 from compress.data.recipes import SampleSettings, load_samples
 from compress.data.samples import SampleSet
@@ -15,6 +16,8 @@ Spec = str | SampleSettings
 
 SYNTHETIC_SAMPLES = 32
 BORROWED_SAMPLES = 256
+FEW_SAMPLES = 16
+"""Fewer calibration samples than these are worth a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +64,9 @@ def gather_samples(
     overlap = 0 if evaluation is None or calibration is None else count_overlap(bound, judged)
     if overlap:
         notes.append(f"{overlap} of {len(judged)} evaluation samples are calibration samples too")
+    if calibration is not None and len(calibration) < FEW_SAMPLES:
+        what = "one sample" if len(calibration) == 1 else f"{len(calibration)} samples"
+        notes.append(f"calibrated on {what} only: ranges may not hold for others; hundreds are usual")
+    if calibration is not None and evaluation is not None:
+        notes += describe_drift(bound, judged)
     return RunData(bound, judged, overlap, tuple(notes))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from compress.report.layer_record import Channel, LayerRecord
-from compress.report.record import Step, TargetRecord
+from compress.report.record import Step
 
 WORST: Final = 3
 """Layers that are described in words."""
@@ -51,15 +51,20 @@ def layer_rows(layers: Sequence[LayerRecord]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def describe_layers(target: TargetRecord, steps: Sequence[Step]) -> tuple[str, ...]:
+def describe_layers(layers: Sequence[LayerRecord], steps: Sequence[Step]) -> tuple[str, ...]:
     """Return a sentence for each of the three layers that cost most, and one about what was done against it.
 
     Args:
-        target: With its layers.
+        layers: Of a target.
         steps: All steps of the target, those that it shares with others too.
     """
-    worst = worst_layers([layer for layer in target.layers if layer.sqnr_db is not None], WORST)
-    return (*map(_describe, worst), _describe_cures(steps)) if worst else ()
+    worst = describe_worst(layers)
+    return (*worst, _describe_cures(steps)) if worst else ()
+
+
+def describe_worst(layers: Sequence[LayerRecord]) -> tuple[str, ...]:
+    """Return a sentence for each of the three layers that cost most."""
+    return tuple(map(_describe, worst_layers([layer for layer in layers if layer.sqnr_db is not None], WORST)))
 
 
 def _describe(layer: LayerRecord) -> str:

@@ -57,7 +57,7 @@ def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
     )
     if target.layers:
         yield f"### Layers of {_text(target.target)} that lose most in INT8"
-        yield _bullets(describe_layers(target, (*shared, *target.steps)))
+        yield _bullets(describe_layers(target.layers, (*shared, *target.steps)))
         yield _table(HEAD, layer_rows(target.layers))
 
 

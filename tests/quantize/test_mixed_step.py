@@ -7,17 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_engines import FakeSamples
 from faulty_nets import build_faulty
 from qat_models import make_context, quantized, random_samples, run_graph, sqnr_db
 from small_graphs import build_residual
 
 import compress.quantize.mixed.step as step_module
+from compress.data.binding import bind_samples
 from compress.errors import ConfigError, ModelError, UsageError
 from compress.model import Model
 from compress.quantize.layers import find_layers
 from compress.quantize.mixed.settings import MixedSettings
 from compress.quantize.mixed.step import mix_precision
 from compress.quantize.mixed.units import find_units
+from compress.quantize.qat.settings import QatSettings
+from compress.quantize.qat.step import train_quantized
 from compress.steps import StepContext
 from compress.targets import DialectName
 
@@ -226,3 +230,15 @@ def test_trials_compare_as_many_samples_as_it_takes(tmp_path: Path) -> None:
     assert {line["decision"] for line in trials} >= {"accepted", "rejected"}
     assert min(line["samples"] for line in trials if line["decision"] == "rejected") == 16
     assert np.isfinite([line["excess"] for line in trials]).all()
+
+
+def test_a_mixed_model_can_be_trained_and_its_float_layers_stay_float(tmp_path: Path) -> None:
+    original = build_faulty("weight")
+    x = np.random.default_rng(3).standard_normal((64, 3, 8, 8)).astype(np.float32)
+    context = make_context(original, tmp_path, calibration=bind_samples(FakeSamples(x), original.inputs))
+    model = mix_precision(quantized(original, tmp_path), MixedSettings(min_sqnr_db=30.0), context).model
+    settings = QatSettings(steps=10, batch=8, evaluate_every=5, held_out_share=0.2)
+    result = train_quantized(model, settings, context)
+    assert result.metrics["weights"] == 4
+    assert {layer.name for layer in find_layers(result.model, "u8s8")} == {"conv0", "conv2", "conv3", "gemm"}
+    assert result.metrics["sqnr_db_after"] >= result.metrics["sqnr_db_before"]  # type: ignore[operator]

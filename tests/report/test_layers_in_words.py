@@ -33,7 +33,7 @@ def test_a_layer_is_described_with_what_is_to_blame_and_its_outlier() -> None:
     worst = layer(
         "conv1", 6.0, weight_sqnr_db=6.1, alone_sqnr_db=9.0, gain_db=3.25, weight_outlier=Channel(channel=7, ratio=40.4)
     )
-    first, cures = describe_layers(with_layers(worst), ())
+    first, cures = describe_layers([worst], ())
     assert first == (
         "The weight of conv1 (Conv) costs most there: 6.1 dB; input channel 7 of the weight is 40× the median one; "
         "alone in INT8 it takes the model's outputs to 9.0 dB; without INT8 there the outputs change by +3.2 dB."
@@ -44,19 +44,19 @@ def test_a_layer_is_described_with_what_is_to_blame_and_its_outlier() -> None:
 def test_an_output_is_described_with_its_channel_and_an_even_one_without() -> None:
     uneven = layer("a", 6.0, blame="output", output_sqnr_db=6.5, activation_outlier=Channel(channel=2, ratio=9.0))
     even = layer("b", 7.0, blame="input", input_sqnr_db=7.5, activation_outlier=Channel(channel=2, ratio=1.5))
-    first, second, _ = describe_layers(with_layers(uneven, even), ())
+    first, second, _ = describe_layers([uneven, even], ())
     assert first == "The output of a (Conv) costs most there: 6.5 dB; channel 2 of the output is 9× the median one."
     assert second == "The input of b (Conv) costs most there: 7.5 dB."
 
 
 def test_what_was_done_about_it_is_named() -> None:
     quantize = step("quantize").model_copy(update={"settings": {"equalize": True, "bias_correction": "none"}})
-    *_, cures = describe_layers(with_layers(layer("a", 6.0)), (quantize, step("mixed"), step("qat")))
+    *_, cures = describe_layers([layer("a", 6.0)], (quantize, step("mixed"), step("qat")))
     assert cures == ("Done about it: cross-layer equalization, layers kept in float, quantization-aware training.")
 
 
 def test_layers_without_any_error_are_not_described() -> None:
-    assert describe_layers(with_layers(layer("a", None)), ()) == ()
+    assert describe_layers([layer("a", None)], ()) == ()
 
 
 def test_the_table_leaves_empty_what_was_not_measured() -> None:
