@@ -120,11 +120,12 @@ def describe_target(engines: Engines, model: Model, measured: Measured) -> Measu
     engine = EngineRecord(
         kind=engines.compressed.kind,
         files=files,
-        nodes=count_precisions(model),
+        nodes=count_precisions(engines.shipped_model),
         versions=dict(engines.compressed.versions),
         notes=(*engines.compressed.notes, *measured.notes),
     )
-    return _measurements(engines.target, model, measured=measured, engine=engine)
+    found = _measurements(engines.target, model, measured=measured, engine=engine)
+    return found.model_copy(update={"contest": engines.contest})
 
 
 def describe_unbuilt(target: Target, model: Model, error: TargetError) -> Measurements:

@@ -1,7 +1,7 @@
 """The engine and its opponent: build both, measure both side by side."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +17,10 @@ from compress.measure.timings import Limits
 from compress.model import Model
 from compress.options import Plan
 from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
-from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
+from compress.report.speed_record import Contest
+from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, load_variants, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
+from compress.runtimes.engine_options import EngineOptions
 from compress.steps import Progress
 from compress.targets import Target
 
@@ -34,15 +36,34 @@ class Engines:
     """The compressed engine, and the original model as the same runtime would run it.
 
     Attributes:
+        model: The compressed model.
+        compressed: The engine in its folder: the compressed graph, or what the contest chose.
+        shipped: What the contest chose; None before it, and for a runtime that has one way to run an engine.
         baseline: None where the runtime only made a build kit.
     """
 
     target: Target
     original: Model
+    model: Model
     runtime: Runtime
     available: Availability
     compressed: Engine
     baseline: Engine | None
+    shipped: "Shipped | None" = None
+    contest: Contest | None = None
+
+    @property
+    def shipped_model(self) -> Model:
+        """The graph that the engine runs."""
+        return self.original if self.shipped is not None and self.shipped.graph == "original" else self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What the contest for the fastest engine came to: which graph is the engine, and how it is run."""
+
+    graph: Literal["compressed", "original"]
+    options: EngineOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,7 @@ def build_engines(original: Model, compressed: Model, target: Target, folder: Pa
     progress(task, 2, 2)
     for line in engine.log:
         log.info("%s: %s", target.runtime, line)
-    return Engines(target, original, runtime, runtime.available(target), engine, baseline)
+    return Engines(target, original, compressed, runtime, runtime.available(target), engine, baseline)
 
 
 def _made(path: Path) -> Path:
@@ -140,13 +161,22 @@ def _runs_here(engines: Engines) -> bool:
     return engines.available.run and engines.baseline is not None
 
 
-def _open_pair(engines: Engines, threads: int) -> tuple[Session, Session]:
+def _open_pair(engines: Engines, threads: int, *, as_shipped: bool = False) -> tuple[Session, Session]:
+    """Return sessions of the original and of the engine; ``as_shipped`` leaves the engine the threads that it chose."""
     if engines.baseline is not None and engines.available.run:
-        opened = (engines.runtime.open(engine, threads=threads) for engine in (engines.baseline, engines.compressed))
-        first, second = opened
-        return first, second
+        opened = _open_shipped(engines, None if as_shipped else threads, threads)
+        return engines.runtime.open(engines.baseline, threads=threads), opened
     original = open_graph(engines.original.to_bytes(), threads=threads)
     return original, open_graph(engines.compressed.graph, threads=threads, simulate=True)
+
+
+def _open_shipped(engines: Engines, threads: int | None, default: int) -> Session:
+    """Return a session of the engine as it was chosen, the number of threads apart where one is given."""
+    variants = load_variants(engines.target.runtime)
+    if variants is None or engines.shipped is None:
+        return engines.runtime.open(engines.compressed, threads=threads or default)
+    options = engines.shipped.options
+    return variants.open_packed(engines.compressed, replace(options, threads=threads or options.threads))
 
 
 def _time_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> Latency:
@@ -154,7 +184,7 @@ def _time_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Pr
     progress(task, 0, 1)
     batch = fixed_batch(engines.original) or plan.options.batch
     feed = next(iter(samples.batches(batch))).inputs
-    original, compressed = _open_pair(engines, plan.options.threads)
+    original, compressed = _open_pair(engines, plan.options.threads, as_shipped=True)
     with in_batches(original, engines.original) as first, in_batches(compressed, engines.original) as second:
         latency = measure_latency(
             lambda: first.run(feed),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import tomli_w
 
@@ -15,7 +16,7 @@ from compress.errors import ModelError, UsageError
 from compress.gate import DEFAULT_MAX_DROP_POINTS, Policy, override_policy
 from compress.intake import IntakeOptions
 from compress.model import JsonValue, TensorSpec
-from compress.project import Project, load_project
+from compress.project import EngineTable, Project, load_project
 from compress.prune.amount import parse_amount
 from compress.recipe import DEFAULT, Recipe, load_recipe
 from compress.report.record import Report
@@ -33,6 +34,8 @@ class RunOptions:
         quantizer: Which quantizer takes the step ``quantize``: native, onnxruntime, or best (each of them is tried).
         prune: What is pruned before the other steps of the recipe, ``"50%macs"``; nothing where None.
         gate: Keys of the policy that win over the project's, as the policy spells them.
+        providers: Execution providers that the contest for the fastest engine tries.
+        contest_seconds: How long engines race at most, for each target; 0 for no contest.
         threads: Threads of the engines while latency is measured.
         batch: Samples a call while latency is measured.
         latency_seconds: How long latency is measured at most, for each target.
@@ -54,6 +57,8 @@ class RunOptions:
     inputs: tuple[TensorSpec, ...] = ()
     factory: str | None = None
     trust_pickle: bool = False
+    providers: Literal["all", "cpu"] | None = None
+    contest_seconds: float | None = None
     threads: int = 1
     batch: int = 1
     seed: int = 0
@@ -89,6 +94,12 @@ class Plan:
         """Where evaluation samples come from."""
         return self.options.evaluation or self.project.data.evaluation
 
+    @property
+    def engine(self) -> EngineTable:
+        """How the fastest engine is looked for."""
+        said = {"providers": self.options.providers, "seconds": self.options.contest_seconds}
+        return self.project.engine.model_copy(update={key: value for key, value in said.items() if value is not None})
+
     def intake_options(self, samples: SampleSet | None) -> IntakeOptions:
         """Return how the model file is to be read: stated inputs, or the shape of the samples."""
         stated = self.options.inputs or self.project.model.inputs
@@ -117,6 +128,7 @@ class Plan:
             "gate": policy,
             "data": data,
             "latency": {"threads": self.options.threads, "batch": self.options.batch},
+            "engine": self.engine.model_dump(),
             "versions": {"edge-compress": report.tool.version, **report.tool.packages},
         }
         return tomli_w.dumps(lock)
@@ -134,6 +146,8 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         if getattr(options, name) < 1:
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} {getattr(options, name)} is not a positive number", hint=f"use {flag} 1")
+    if options.contest_seconds is not None and options.contest_seconds < 0:
+        raise UsageError(f"--contest-seconds {options.contest_seconds:g} is negative", hint="0 means no contest")
     if not options.targets:
         raise UsageError("no target given", hint="add --target NAME; `compress targets` lists the names")
     project = load_project(model)

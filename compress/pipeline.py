@@ -13,6 +13,7 @@ from compress.assembly import (
     with_attempts,
     with_verdict,
 )
+from compress.contest import choose_engine
 from compress.data.gather import RunData, gather_samples, load_if_named
 from compress.engines import build_engines, measure_engines
 from compress.errors import CompressError, TargetError
@@ -119,11 +120,12 @@ def _build_and_measure(
 ) -> TargetRecord:
     """Return the record of one candidate, its engine in the folder."""
     try:
-        engines = build_engines(original, model, target, folder, progress)
+        built = build_engines(original, model, target, folder, progress)
     except TargetError as error:
         log.warning("%s: %s (%s)", target.name, error.message, error.hint)
         measurements = describe_unbuilt(target, model, error)
     else:
+        engines = choose_engine(built, data.evaluation, plan, progress)
         measured = measure_engines(engines, data.evaluation, plan, progress)
         measurements = describe_target(engines, model, measured)
     return with_verdict(measurements, judge(measurements, plan.policy))

@@ -1,7 +1,7 @@
-"""``compress.toml`` beside the model: inputs, data, metric, gate defaults. Flags win over the file."""
+"""``compress.toml`` beside the model: inputs, data, metric, gate and engine defaults. Flags win over the file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -46,6 +46,18 @@ class DataTable(_Table):
     metric: str = "top1"
 
 
+class EngineTable(_Table):
+    """How the fastest engine is looked for.
+
+    Attributes:
+        providers: ``all`` execution providers that are installed, or the runtime's own kernels (``cpu``) only.
+        seconds: How long engines race at most, for each target, apart from opening and checking them; 0 for no contest.
+    """
+
+    providers: Literal["all", "cpu"] = "all"
+    seconds: Annotated[float, Field(ge=0)] = 4.0
+
+
 class Project(_Table):
     """The whole file; ``folder`` is where it lies and where its relative paths start."""
 
@@ -53,6 +65,7 @@ class Project(_Table):
     model: ModelTable = ModelTable()
     data: DataTable = DataTable()
     gate: Policy = Policy()
+    engine: EngineTable = EngineTable()
 
 
 def load_project(model: Path) -> Project:

@@ -96,6 +96,12 @@ def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
     measuring.add_argument(
         "--device-samples", type=int, default=64, metavar="N", help="samples that an emulated CPU computes (default 64)"
     )
+    measuring.add_argument(
+        "--providers", choices=("all", "cpu"), help="tried for the fastest engine: all installed (default), or cpu only"
+    )
+    measuring.add_argument(
+        "--contest-seconds", type=float, metavar="S", help="race for the fastest engine at most (default 4); 0: no race"
+    )
     measuring.add_argument("--latency-seconds", type=float, default=8.0, metavar="S", help="at most, for each target")
 
 
@@ -137,6 +143,8 @@ def _choose(options: argparse.Namespace) -> "RunOptions":
         inputs=tuple(parse_input(text) for text in options.input),
         factory=options.factory,
         trust_pickle=options.trust_pickle,
+        providers=options.providers,
+        contest_seconds=options.contest_seconds,
         threads=options.threads,
         batch=options.batch,
         seed=options.seed,

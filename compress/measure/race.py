@@ -29,11 +29,13 @@ class RaceLimits:
         seconds: Of the clock, warm-up included; the fewest rounds are made whatever it says.
         margin: An engine within this share of the leader's time is as good as the leader.
         confidence: That no engine is dropped wrongly, over all engines and all looks.
+        first_until_beaten: Whether the first engine wins unless it is surely slower: a change needs a reason.
     """
 
     seconds: float = 4.0
     margin: float = 0.02
     confidence: float = 0.95
+    first_until_beaten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Race:
 
     lanes: tuple[Lane, ...]
     winner: int
+
+    def median(self, index: int) -> float:
+        """Return an engine's median time in seconds."""
+        return float(np.median(self.lanes[index].seconds))
 
     def ratio(self, index: int, *, seed: int = 0) -> Estimate:
         """Return how many times the winner's median time an engine took, over the rounds that both ran."""
@@ -74,7 +80,7 @@ def race_engines(
     is half as much again as the leader's worst runs no more.
 
     The winner is the first engine in the given order that is left and within the margin of the leader: give them in the
-    order of preference.
+    order of preference. Where the limits say so the first one wins unless it was dropped.
 
     Args:
         calls: At least one.
@@ -104,6 +110,8 @@ def race_engines(
         Lane(np.array(seconds, dtype=np.float64), index not in track.running)
         for index, seconds in enumerate(track.seconds)
     )
+    if limits.first_until_beaten and 0 in track.running:
+        return Race(lanes, 0)
     leader = float(np.median(lanes[track.leader()].seconds))
     near = (index for index in sorted(track.running) if np.median(lanes[index].seconds) <= leader * (1 + limits.margin))
     return Race(lanes, next(near))

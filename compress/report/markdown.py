@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
+from compress.report.contest import CONTEST_HEAD, contest_rows
 from compress.report.layers import HEAD, describe_layers, layer_rows
 from compress.report.record import DataSet, Machine, Report, Source, Step, TargetRecord
 from compress.report.rows import (
@@ -45,6 +46,7 @@ def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
     yield _table(("", "original", name_compressed(target), DIFFERENCE), rows)
     nodes = ", ".join(f"{count} {precision}" for precision, count in target.engine.nodes.items() if count)
     versions = ", ".join(f"{name} {version}" for name, version in target.engine.versions.items())
+    yield from _contest(target)
     yield _bullets(
         [
             f"Engine: {target.engine.kind} for {target.runtime}, dialect {target.dialect}"
@@ -59,6 +61,15 @@ def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
         yield f"### Layers of {_text(target.target)} that lose most in INT8"
         yield _bullets(describe_layers(target.layers, (*shared, *target.steps)))
         yield _table(HEAD, layer_rows(target.layers))
+
+
+def _contest(target: TargetRecord) -> Iterator[str]:
+    """Yield which engine was chosen, and the table of those that it was chosen from."""
+    if target.contest is None:
+        return
+    yield _text(target.contest.finding)
+    yield _table(CONTEST_HEAD, contest_rows(target.contest))
+    yield _bullets(target.contest.absent)
 
 
 def _conditions(target: TargetRecord) -> Iterator[str]:

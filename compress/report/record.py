@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 
 from compress.report.base import Record as _Record
 from compress.report.layer_record import LayerRecord
+from compress.report.speed_record import Contest
 
 SCHEMA: Final = "compress.report/1"
 
@@ -224,6 +225,7 @@ class Measurements(_Record):
     size: Size | None
     memory: PeakMemory | None
     bound: Bound | None
+    contest: Contest | None = None
     error: str | None = None
 
     @property

@@ -54,4 +54,5 @@ def _table(target: TargetRecord, *, plain: bool) -> Table:
 def _notes(target: TargetRecord) -> tuple[str, ...]:
     latency = () if target.latency is None else target.latency.notes
     engine = () if target.engine is None else target.engine.notes
-    return (*describe_attempts(target), *engine, *latency)
+    contest = () if target.contest is None else (target.contest.finding,)
+    return (*describe_attempts(target), *contest, *engine, *latency)

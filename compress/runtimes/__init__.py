@@ -155,6 +155,14 @@ class Variants:
     absent: tuple[Absent, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class InputShape:
+    """An input as the engine was measured with it: NumPy's name of the type, and the shape of one call."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
 class VariantRuntime(Protocol):
     """What a module in ``VARIANTS`` offers."""
 
@@ -172,6 +180,16 @@ class VariantRuntime(Protocol):
         Raises:
             CompressError: The runtime or the provider refuses the graph.
         """
+        ...
+
+    def pack_engine(
+        self, engine: Engine, graph: Path, options: EngineOptions, inputs: Mapping[str, InputShape]
+    ) -> Engine:
+        """Return the engine with that graph as its own, and with what loads it in its folder."""
+        ...
+
+    def open_packed(self, engine: Engine, options: EngineOptions) -> Session:
+        """Return a session of an engine that was packed with these options; only their threads may differ now."""
         ...
 
 

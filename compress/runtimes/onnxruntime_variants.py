@@ -3,13 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from compress.errors import CompressError, TargetError
-from compress.runtimes import Absent, Providers, Session, Variants
+from compress.errors import TargetError
+from compress.runtimes import Absent, Engine, Providers, Session, Variants
 from compress.runtimes.engine_options import PROVIDER_NAMES, EngineOptions
+from compress.runtimes.loading import pack_engine
+from compress.runtimes.offline import loading_options, prepare_graph
 from compress.runtimes.onnxruntime import open_graph
 from compress.runtimes.openvino_plugin import find_device, float_precisions
 
-OFFLINE_GRAPH = "model.optimized.onnx"
+__all__ = ["list_settings", "list_variants", "open_packed", "open_variant", "pack_engine"]
 
 
 def list_variants(*, threads: int, providers: Providers) -> Variants:
@@ -62,24 +64,10 @@ def open_variant(graph: Path, options: EngineOptions, folder: Path) -> Session:
     return open_graph(prepare_graph(graph, options, folder), options=loading_options(options))
 
 
-def prepare_graph(graph: Path, options: EngineOptions, folder: Path) -> Path:
-    """Return the file that a session loads: the graph itself, or what ONNX Runtime made of it, written to the folder.
+def open_packed(engine: Engine, options: EngineOptions) -> Session:
+    """Return a session of an engine that was packed with these options; only their threads may differ now.
 
     Raises:
-        CompressError: ONNX Runtime refuses the graph.
+        CompressError: ONNX Runtime or the execution provider refuses the graph.
     """
-    if not options.offline:
-        return graph
-    made = folder / OFFLINE_GRAPH
-    with open_graph(graph, options=replace(options, offline=False), write_optimized=made):
-        pass
-    if not made.is_file():
-        raise CompressError(
-            f"ONNX Runtime wrote no optimized graph of {graph.name}", hint="leave the optimization to the start"
-        )
-    return made
-
-
-def loading_options(options: EngineOptions) -> EngineOptions:
-    """Return the options of the session that loads what :func:`prepare_graph` returned: optimized once is enough."""
-    return replace(options, optimization="none") if options.offline else options
+    return open_graph(engine.main, options=loading_options(options))

@@ -6,7 +6,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
-from small_project import Compress, nearest_mean_classifier
+from small_project import BOARD, PROJECT, Compress, nearest_mean_classifier
 
 from compress.cli.run import _command, add_parser
 from compress.errors import ModelError, TargetError
@@ -42,6 +42,43 @@ def test_a_run_passes_and_leaves_engine_reports_lock_and_log(compress: Compress,
     assert target["accuracy"]["measured_on"] == "engine"
     assert target["engine"]["nodes"] == {"int8": 2}
     assert [step["step"] for step in report["steps"]] == ["quantize"]
+
+
+@pytest.fixture
+def cpu(project: Path) -> str:
+    """Return the target file of whatever CPU this is."""
+    (project / "here").mkdir()
+    (project / "here" / "board.toml").write_text(BOARD.format(runtime="onnxruntime") + 'isa = "detect"\n')
+    return "here/board.toml"
+
+
+def test_the_fastest_engine_is_shipped_with_what_loads_it(compress: Compress, project: Path, cpu: str) -> None:
+    flags = ("--target", cpu, "--max-drop", "5", "--contest-seconds", "0.2", "--providers", "cpu", *FAST)
+    assert compress("run", "model.onnx", *flags).code == 0
+    report = json.loads((project / "model.compressed" / "report.json").read_text())
+    jsonschema.validate(report, json.loads(schema_path().read_text()))
+    target = report["targets"][0]
+    contest = target["contest"]
+    assert [each["graph"] for each in contest["engines"]] == ["compressed", "original"]
+    assert sum(each["outcome"] == "won" for each in contest["engines"]) == 1
+    folder = project / "model.compressed" / "engine" / "board"
+    listed = {Path(file["path"]).name: file["sha256"] for file in target["engine"]["files"]}
+    assert listed == {path.name: hash_file(path) for path in folder.iterdir()}
+    assert {"model.onnx", "load.py", "engine.json", "README.md"} <= set(listed)
+    assert json.loads((folder / "engine.json").read_text())["options"]["threads"] == 1
+    assert contest["finding"] in (project / "model.compressed" / "report.md").read_text()
+
+
+def test_the_contest_is_bounded_in_compress_toml_and_flags_win(compress: Compress, project: Path, cpu: str) -> None:
+    (project / "compress.toml").write_text(PROJECT + '[engine]\nproviders = "cpu"\nseconds = 0\n')
+    compress("run", "model.onnx", "--target", cpu, "--recipe", "float", *FAST)
+    out = project / "model.compressed"
+    assert json.loads((out / "report.json").read_text())["targets"][0]["contest"] is None
+    assert (out / "engine" / "board" / "load.py").exists()
+    assert tomllib.loads((out / "recipe.lock.toml").read_text())["engine"] == {"providers": "cpu", "seconds": 0.0}
+    flags = ("--recipe", "float", "--contest-seconds", "0.1", *FAST)
+    compress("run", "model.onnx", "--target", cpu, *flags)
+    assert json.loads((out / "report.json").read_text())["targets"][0]["contest"]["absent"] == []
 
 
 def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> None:
@@ -335,6 +372,7 @@ def test_bad_samples_are_one_message_one_hint_and_nothing_left(
         ((), ("no target", "--target")),
         (("--target", "cpu", "--recipe", "int9"), ("unknown recipe `int9`", "int8")),
         (("--target", "cpu", "--threads", "0"), ("--threads 0", "--threads 1")),
+        (("--target", "cpu", "--contest-seconds", "-1"), ("--contest-seconds -1", "no contest")),
         (("--target", "cpu", "--max-drop", "lots"), ("--max-drop lots", "")),
         (("--target", "cpu", "--max-latency", "8"), ("--max-latency 8", "8ms")),
         (("--target", "cpu", "--metric", "top2"), ("top2", "top1")),

@@ -110,3 +110,11 @@ def test_the_sign_test_counts_rounds_lost_by_more_than_the_margin() -> None:
     assert surely_slower(best * 1.03, best, margin=0.02, level=2.0**-10)
     assert not surely_slower(best * 1.03, best, margin=0.02, level=2.0**-11)
     assert not surely_slower(best * 1.01, best, margin=0.02, level=0.5)
+
+
+def test_the_first_wins_until_it_is_surely_beaten_where_the_limits_say_so(clock: FakeClock) -> None:
+    calls = [clock.taking(lambda _: 1.2), clock.taking(lambda _: 1.0)]
+    short = RaceLimits(seconds=1.0, first_until_beaten=True)
+    assert race_engines(calls, limits=short, clock=clock).winner == 0
+    ample = RaceLimits(seconds=1e9, first_until_beaten=True)
+    assert race_engines(calls, limits=ample, clock=clock).winner == 1

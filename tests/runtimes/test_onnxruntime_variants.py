@@ -8,6 +8,7 @@ from qdq_graphs import Sketch, residual_net, samples
 from compress.errors import CompressError, TargetError
 from compress.runtimes import onnxruntime, onnxruntime_variants, openvino_plugin
 from compress.runtimes.engine_options import EngineOptions, FloatPrecision
+from compress.runtimes.offline import loading_options, prepare_graph
 from compress.runtimes.session_options import make_session_options
 
 OPENVINO = EngineOptions(provider="openvino")
@@ -111,11 +112,11 @@ def test_the_settings_reach_onnx_runtime() -> None:
 def test_the_offline_graph_holds_the_integer_kernels_and_is_loaded_as_it_is(tmp_path: Path) -> None:
     import onnx
 
-    made = onnxruntime_variants.prepare_graph(graph_file(tmp_path), EngineOptions(offline=True), tmp_path)
+    made = prepare_graph(graph_file(tmp_path), EngineOptions(offline=True), tmp_path)
     assert made == tmp_path / "model.optimized.onnx"
     assert "QLinearConv" in {node.op_type for node in onnx.load(made).graph.node}
-    assert onnxruntime_variants.loading_options(EngineOptions(offline=True)).optimization == "none"
-    assert onnxruntime_variants.loading_options(EngineOptions()).optimization == "all"
+    assert loading_options(EngineOptions(offline=True)).optimization == "none"
+    assert loading_options(EngineOptions()).optimization == "all"
 
 
 def test_a_graph_that_cannot_be_taken_is_an_error_of_ours(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The contest for the fastest engine: every graph on every execution provider that is here; the fastest is shipped."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from math import inf
+
+from compress.contestants import Entry, Graph, Stage, fidelity_db, race_entries
+from compress.data.samples import SampleSet
+from compress.engines import Engines, Shipped
+from compress.errors import CompressError
+from compress.measure.fidelity import Outputs
+from compress.measure.race import RaceLimits
+from compress.options import Plan
+from compress.precision import count_precisions
+from compress.report.contest import state_finding
+from compress.report.speed_record import Contest, Contestant
+from compress.runtimes import Absent, Engine, Feed, InputShape, VariantRuntime, load_variants
+from compress.runtimes.batching import fixed_batch, in_batches
+from compress.runtimes.engine_options import EngineOptions
+from compress.steps import Progress
+
+log = logging.getLogger("compress")
+
+_CHECKED_SAMPLES = 8
+_FIRST_RACE_SHARE = 0.6
+
+
+def choose_engine(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> Engines:
+    """Return the engines with the fastest one chosen and packed: its folder then has what loads it.
+
+    Candidates are the compressed and the original graph on every execution provider that is installed; each must give
+    the outputs that it should on a few samples before it may race. Then the winner's settings are raced. Where the
+    engine cannot run here, or no time is allowed, the compressed graph with default settings is packed unraced.
+
+    Raises:
+        CompressError: The chosen graph cannot be packed.
+    """
+    runtime = load_variants(engines.target.runtime)
+    if runtime is None or engines.baseline is None:
+        return engines
+    task = f"{engines.target.name}: fastest engine"
+    progress(task, 0, 1)
+    batch = fixed_batch(engines.original) or plan.options.batch
+    feed = next(iter(samples.batches(batch))).inputs
+    chosen, contest = _candidates(engines, (EngineOptions(threads=plan.options.threads),), engines.baseline)[0], None
+    if engines.available.run and plan.emulated is None and plan.engine.seconds > 0:
+        chosen, contest = _hold_contest(_Arena(runtime, engines, engines.baseline, samples, plan, feed))
+        log.info("%s: %s", engines.target.name, contest.finding)
+    shapes = {name: InputShape(array.dtype.name, array.shape) for name, array in feed.items()}
+    packed = runtime.pack_engine(engines.compressed, chosen.path, chosen.options, shapes)
+    progress(task, 1, 1)
+    return replace(engines, compressed=packed, shipped=Shipped(chosen.graph, chosen.options), contest=contest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arena:
+    """Everything that a contest needs."""
+
+    runtime: VariantRuntime
+    engines: Engines
+    baseline: Engine
+    samples: SampleSet
+    plan: Plan
+    feed: Feed
+
+
+def _hold_contest(arena: _Arena) -> tuple[Entry, Contest]:
+    """Return the winner of both races and the record of the contest."""
+    start = time.perf_counter()
+    threads, seconds = arena.plan.options.threads, arena.plan.engine.seconds
+    variants = arena.runtime.list_variants(threads=threads, providers=arena.plan.engine.providers)
+    entries = _candidates(arena.engines, variants.options, arena.baseline)
+    stage = _set_stage(arena, entries[0])
+    place, told = race_entries(stage, entries, RaceLimits(seconds=_FIRST_RACE_SHARE * seconds))
+    winner = entries[place or 0]
+    settings: tuple[Contestant, ...] = ()
+    changed = arena.runtime.list_settings(winner.options) if place is not None else ()
+    if changed:
+        limits = RaceLimits(seconds=(1 - _FIRST_RACE_SHARE) * seconds, first_until_beaten=True)
+        entries = [winner, *(replace(winner, options=options) for options in changed)]
+        place, settings = race_entries(stage, entries, limits)
+        winner = entries[place or 0]
+    return winner, Contest(
+        engines=told,
+        settings=settings,
+        absent=tuple(map(_say_absent, variants.absent)),
+        shipped=winner.how,
+        finding=state_finding(told, settings),
+        threads=threads,
+        batch=len(next(iter(arena.feed.values()))),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _candidates(engines: Engines, variants: tuple[EngineOptions, ...], baseline: Engine) -> list[Entry]:
+    """Return both graphs in every variant, the compressed one first; one graph only where the two are the same."""
+    label = "INT8" if "int8" in count_precisions(engines.model) else "compressed"
+    graphs: list[tuple[Graph, str]] = [("compressed", label)]
+    if engines.compressed.graph.read_bytes() != baseline.graph.read_bytes():
+        graphs.append(("original", "float32 original"))
+    paths = {"compressed": engines.compressed.graph, "original": baseline.graph}
+    return [Entry(graph, name, paths[graph], options) for graph, name in graphs for options in variants]
+
+
+def _set_stage(arena: _Arena, default: Entry) -> Stage:
+    """Return what every candidate meets; the original answers on the default provider."""
+    checked = next(iter(arena.samples.batches(fixed_batch(arena.engines.original) or _CHECKED_SAMPLES)))
+    truth = _answer(arena, Entry("original", "float32 original", arena.baseline.graph, default.options), checked.inputs)
+    try:
+        compressed_db = fidelity_db(truth, _answer(arena, default, checked.inputs), len(checked))
+    except CompressError:
+        # It gives what is not a number: whatever runs is better, and the measurement of accuracy says what is wrong.
+        compressed_db = -inf
+    return Stage(
+        runtime=arena.runtime,
+        original=arena.engines.original,
+        feed=arena.feed,
+        checked=checked,
+        truth=truth,
+        compressed_db=compressed_db,
+        scratch=arena.baseline.folder,
+        seed=arena.plan.options.seed,
+    )
+
+
+def _answer(arena: _Arena, entry: Entry, inputs: Feed) -> Outputs:
+    session = arena.runtime.open_variant(entry.path, entry.options, arena.baseline.folder)
+    with in_batches(session, arena.engines.original) as opened:
+        return opened.run(inputs)
+
+
+def _say_absent(absent: Absent) -> str:
+    return f"{absent.what}: {absent.reason}."
