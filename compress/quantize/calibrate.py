@@ -84,7 +84,7 @@ def calibrate(
     wanted = [name for name in values if name not in inputs]
     done = 0
     with open_observed(model, wanted) as session, ThreadPoolExecutor(threads) as pool:
-        for batch in samples.batches(_batch_size(model, samples, session, wanted)):
+        for batch in samples.batches(batch_size(model, samples, session, wanted)):
             feed = fill_batch(batch.inputs, fixed_batch(model))
             observed = {**feed, **(session.run(feed) if wanted else {})}
             counting = [
@@ -98,7 +98,8 @@ def calibrate(
     return Calibration(histograms, done)
 
 
-def _batch_size(model: Model, samples: SampleSet, session: Session, wanted: list[str]) -> int:
+def batch_size(model: Model, samples: SampleSet, session: Session, wanted: list[str]) -> int:
+    """Return how many samples a session that returns activations is given at once: as many as ``BATCH_BYTES`` hold."""
     fixed = fixed_batch(model)
     if fixed is not None:
         return fixed

@@ -241,18 +241,23 @@ def remember_unquantized(store: Store, quantized: Model, graph: ir.Model) -> Non
     store.put(_key(quantized), {"model.onnx": Model.from_ir(graph).to_bytes()})
 
 
+def recall_unquantized(store: Store, quantized: Model) -> Model | None:
+    """Return the float graph, equalized if it was, that a quantized one was made from; None where nobody remembers."""
+    found = store.get(_key(quantized))
+    return None if found is None else Model.from_bytes(found["model.onnx"])
+
+
 def float_constants(quantized: Model, store: Store) -> FloatConstants:
     """Return the float weights and biases that a quantized graph was made from.
 
     Empty where nobody remembers them, after a training, say: then the stored integers are what there is.
     """
-    found = store.get(_key(quantized))
+    found = recall_unquantized(store, quantized)
     if found is None:
         return {}
-    float_graph = Model.from_bytes(found["model.onnx"]).graph.graph
     return {
         (str(node.name), index): value.const_value.numpy().astype(np.float32)
-        for node in float_graph
+        for node in found.graph.graph
         for index, value in enumerate(node.inputs)
         if value is not None and value.const_value is not None and value.dtype == ir.DataType.FLOAT
     }

@@ -9,12 +9,14 @@ from pydantic import Field
 
 from compress.errors import ConditionError, ModelError
 from compress.model import JsonValue, Model
-from compress.quantize.calibrate import Calibration, calibrate
+from compress.quantize.calibrate import Calibration, OpenObserved, calibrate
 from compress.quantize.dialects import DIALECTS, Dialect
 from compress.quantize.layers import remember_unquantized
 from compress.quantize.plan import Plan, observed_values, plan_quantization
 from compress.quantize.qdq import insert_qdq
 from compress.quantize.ranges import Quantization, choose_range, fit_grid
+from compress.quantize.repair.bias import BiasPlace, add_missing_biases, correct_biases, find_biases
+from compress.quantize.repair.equalize import Equalized, equalize
 from compress.runtimes import Session, open_graph
 from compress.steps import StepContext, StepResult, StepSettings
 
@@ -27,10 +29,15 @@ class QuantizeSettings(StepSettings):
     Attributes:
         observer: How a range is chosen from the activations that were seen.
         percentile: For the observer ``percentile``: share of the values, in percent, that the range holds.
+        equalize: Whether the channels of activations are brought to like sizes first, by scaling weights.
+        bias_correction: How the shift that quantization gives the mean of a channel is taken back: measured layer by
+            layer (``stepwise``), or not at all.
     """
 
     observer: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    equalize: bool = True
+    bias_correction: Literal["none", "stepwise"] = "stepwise"
 
 
 def quantize_static(model: Model, settings: QuantizeSettings, context: StepContext) -> StepResult:
@@ -49,11 +56,18 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
             f"nothing to quantize: no operator of this model becomes INT8 in dialect {dialect.name}",
             hint="run `compress inspect MODEL` to see its operators, or compile it as it is with `--recipe float`",
         )
-    calibration = _calibrate_once(model, context)
+    equalized, scaled = _equalize(model, dialect, context) if settings.equalize else (model, [])
+    float_model = _with_biases(equalized, dialect) if settings.bias_correction != "none" else equalized
+    graph = float_model.copy_graph()
+    plan = plan_quantization(graph.graph, dialect)
+    calibration = _calibrate_once(float_model, context)
     activations = _fit(plan, dialect, calibration, settings)
+    places = find_biases(plan)
     unquantized = graph.clone()
     insert_qdq(graph.graph, plan, dialect, activations)
     result = Model.from_ir(graph, model.history)
+    if settings.bias_correction == "stepwise":
+        result = _correct_biases(result, float_model, places, context)
     remember_unquantized(context.store, result, unquantized)
     check_quantized(result, dialect)
     metrics: Mapping[str, JsonValue] = {
@@ -61,8 +75,39 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
         "calibration_samples": calibration.samples,
         "quantized_activations": len(plan.activations()),
         "integer_nodes": len(plan.nodes),
+        "equalized_groups": len(scaled),
+        "corrected_biases": len(places) if settings.bias_correction != "none" else 0,
     }
     return StepResult(result, metrics)
+
+
+def _open_observed(context: StepContext) -> OpenObserved:
+    def opened(observed: Model, values: list[str]) -> Session:
+        return open_graph(observed.to_bytes(), threads=context.threads, outputs=values)
+
+    return opened
+
+
+def _equalize(model: Model, dialect: Dialect, context: StepContext) -> tuple[Model, list[Equalized]]:
+    return equalize(
+        model, dialect, context.calibration, _open_observed(context),
+        lambda done, total: context.progress("equalize", done, total),
+    )  # fmt: skip
+
+
+def _with_biases(model: Model, dialect: Dialect) -> Model:
+    graph = model.copy_graph()
+    add_missing_biases(graph.graph, plan_quantization(graph.graph, dialect))
+    return Model.from_ir(graph, model.history)
+
+
+def _correct_biases(quantized: Model, model: Model, places: list[BiasPlace], context: StepContext) -> Model:
+    return correct_biases(
+        quantized, model, places, context.calibration,
+        open_observed=_open_observed(context),
+        open_piece=lambda piece: open_graph(piece, threads=context.threads),
+        progress=lambda done, total: context.progress("correct biases", done, total),
+    )  # fmt: skip
 
 
 def check_float(graph: ir.Model) -> None:
@@ -90,14 +135,11 @@ def _calibrate_once(model: Model, context: StepContext) -> Calibration:
     if found is not None:
         return Calibration.from_bytes(found["calibration.npz"])
 
-    def open_observed(observed: Model, values: list[str]) -> Session:
-        return open_graph(observed.to_bytes(), threads=context.threads, outputs=values)
-
     calibration = calibrate(
         model,
         observed_values(model.graph.graph),
         context.calibration,
-        open_observed,
+        _open_observed(context),
         context.threads,
         lambda done, total: context.progress("calibrate", done, total),
     )

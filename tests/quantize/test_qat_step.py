@@ -56,7 +56,7 @@ def test_training_brings_the_engine_nearer_to_the_original(tmp_path: Path, diale
     assert (metrics["sqnr_db_engine_to_fake_quantized"] or 200) > 45  # type: ignore[operator]
     assert abs(metrics["sqnr_db_after"] - metrics["sqnr_db_fake_quantized"]) < 0.5  # type: ignore[operator]
     assert (metrics["trained_samples"], metrics["held_out_samples"]) == (51, 13)
-    assert metrics["weights_from_original"] == metrics["weights"] == 4
+    assert metrics["weights_from_float"] == metrics["weights"] == 4
     assert (result.model.inputs, result.model.outputs) == (original.inputs, original.outputs)
     assert [node.name for node in result.model.graph.graph] == [node.name for node in model.graph.graph]
 

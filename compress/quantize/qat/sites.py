@@ -93,14 +93,14 @@ class QuantizedSites:
 def find_sites(quantized: Model, original: Model, dialect: Dialect) -> QuantizedSites:
     """Return the Q/DQ of a quantized graph and the float graph without them.
 
-    1. The latent weight starts from the original's where the stored integers are its rounded values (give or take one
-       step), else, after an equalization, say, from the stored integers.
+    1. The latent weight starts from the float model's where the stored integers are its rounded values (give or take
+       one step), else, where a step has changed them since, from the stored integers.
     2. Biases start from their int32 codes: these are precise, and may have been corrected.
     3. A Relu or Clip that the grid behind it makes redundant goes, as it does in a runtime; the grid stays within it.
 
     Args:
         quantized: As the step `quantize` leaves it.
-        original: The float model, with nodes of the same names.
+        original: The float model that it was made from, with nodes of the same names.
         dialect: The one that the graph was quantized in.
     """
     return _Opener(quantized, original, dialect).open()

@@ -21,6 +21,7 @@ from compress.distill.zeros import sparsified_nodes
 from compress.errors import DataError, ModelError
 from compress.model import JsonValue, Model
 from compress.quantize.dialects import DIALECTS
+from compress.quantize.layers import recall_unquantized
 from compress.quantize.qat.engine_check import compare_engines
 from compress.quantize.qat.settings import QatSettings
 from compress.quantize.qat.student import QuantizedNet
@@ -57,14 +58,15 @@ def train_quantized(model: Model, settings: QatSettings, context: StepContext) -
     checkpoint = CheckpointStore(context.store.folder / f"training-{key[:32]}", key)
     with _threads(context.threads):
         sparse = _sparse_weights(model) if settings.keep_zeros == "sparse" else ()
-        student = QuantizedNet(model, context.original, dialect, power_of_two=settings.power_of_two, sparse=sparse)
+        start = recall_unquantized(context.store, model) or context.original
+        student = QuantizedNet(model, start, dialect, power_of_two=settings.power_of_two, sparse=sparse)
         training, problem = _train(student, settings, context, checkpoint)
         trained = student.write_back(model)
         check_quantized(trained, dialect)
         held_out = _held_out(context, settings)
         metrics = {
             **_describe(training, problem),
-            "weights_from_original": student.sites.from_original,
+            "weights_from_float": student.sites.from_original,
             "weights": len(student.sites.weights),
             "sparse_weights": len(sparse),
             **compare_engines(context, held_out, before=model, after=trained, student=_batched(student, model)),

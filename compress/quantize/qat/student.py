@@ -92,7 +92,7 @@ class QuantizedNet(GraphNet):
 
         Args:
             quantized: As the step `quantize` leaves it.
-            original: The float model that it was made from; its weights are where the student's start.
+            original: The float model that it was made from, equalized if it was; its weights are the student's start.
             dialect: The one that the graph was quantized in.
             power_of_two: Whether all scales become powers of two.
             sparse: Names of stored weights, integers, of which those that are zero stay zero.

@@ -1,0 +1,1 @@
+"""Repair of INT8 without training: weights, scales and biases are changed so that quantization costs less."""

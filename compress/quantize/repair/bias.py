@@ -1,0 +1,174 @@
+"""Bias correction: what quantization shifts the mean of a channel by is taken back, in the bias."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from compress.data.samples import Array, SampleSet
+from compress.model import Model
+from compress.quantize.calibrate import OpenObserved, batch_size
+from compress.quantize.plan import Plan
+from compress.quantize.repair.walk import OpenPiece, Walk
+from compress.runtimes.batching import fill_batch, fixed_batch
+
+_Floats = NDArray[np.float64]
+_INT32_MAX = 2**31 - 1
+
+SAMPLES = 256
+"""Samples that are looked at, at most: the mean of a channel is known by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class BiasPlace:
+    """A layer and the constant that shifts its output.
+
+    Attributes:
+        node: Name of the Conv, Gemm or MatMul.
+        output: Name of its output in the float graph.
+        axis: Of the channels in the output.
+        holder: Name of the node that reads the constant: the layer itself, or the Add behind a MatMul.
+        index: Position of the constant there.
+    """
+
+    node: str
+    output: str
+    axis: int
+    holder: str
+    index: int
+
+
+def add_missing_biases(graph: ir.Graph, plan: Plan) -> None:
+    """Give every convolution and Gemm of the plan that has no bias one of zeros, in place."""
+    for use in plan.weights:
+        node = use.node
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+            continue
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            continue
+        weight = node.inputs[1]
+        assert weight is not None  # noqa: S101 - the plan names constants
+        assert weight.const_value is not None  # noqa: S101
+        zeros = np.zeros(weight.const_value.shape.numpy()[use.axis], np.float32)
+        name = f"{node.name}_bias"
+        value = ir.Value(
+            name=name,
+            const_value=ir.tensor(zeros, name=name),
+            shape=ir.Shape(zeros.shape),
+            type=ir.TensorType(ir.DataType.FLOAT),
+        )
+        graph.register_initializer(value)
+        node.resize_inputs(3)
+        node.replace_input_with(2, value)
+
+
+def find_biases(plan: Plan) -> list[BiasPlace]:
+    """Return the layers of a plan that have a bias, in graph order."""
+    places = []
+    for use in plan.weights:
+        node, output = use.node, use.node.outputs[0]
+        if node.op_type == "MatMul":
+            place = _added_bias(node)
+            if place is not None:
+                places.append(BiasPlace(str(node.name), str(output.name), -1, str(place[0].name), place[1]))
+        elif len(node.inputs) > 2 and node.inputs[2] is not None and node.inputs[2].const_value is not None:
+            places.append(BiasPlace(str(node.name), str(output.name), 1, str(node.name), 2))
+    return places
+
+
+def _added_bias(node: ir.Node) -> tuple[ir.Node, int] | None:
+    """Return the Add, and the position of its constant [outputs], that alone reads the output of a MatMul."""
+    uses = node.outputs[0].uses()
+    if len(uses) != 1 or node.outputs[0].is_graph_output():
+        return None
+    follower, index = next(iter(uses))
+    other = follower.inputs[1 - index] if follower.op_type == "Add" else None
+    weight = node.inputs[1]
+    if other is None or other.const_value is None or weight is None or weight.const_value is None:
+        return None
+    shape = other.const_value.shape.numpy()
+    return (
+        (follower, 1 - index) if shape and shape[-1] == other.const_value.size == weight.const_value.shape[-1] else None
+    )
+
+
+def correct_biases(
+    quantized: Model,
+    model: Model,
+    places: Sequence[BiasPlace],
+    samples: SampleSet,
+    *,
+    open_observed: OpenObserved,
+    open_piece: OpenPiece,
+    progress: Callable[[int, int], None],
+) -> Model:
+    """Return the quantized model with biases such that every layer's channels have the float model's mean.
+
+    Layer by layer in graph order: each is measured behind layers that are corrected already, in the runtime's integer
+    kernels, before its own activation function.
+
+    Args:
+        quantized: With Q/DQ.
+        model: The float model that it was made from, with nodes and values of the same names.
+        places: The layers, in graph order.
+        samples: Bound to the model's inputs.
+        open_observed: How to run the float model with its activations as outputs.
+        open_piece: How to run a piece of the quantized graph.
+        progress: Called with layers done and layers in all.
+
+    Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (2019), section 4.2 and
+    appendix D (the empirical form).
+    """
+    feeds, wanted = _float_means(model, places, samples, open_observed)
+    walk = Walk(quantized, open_piece, feeds)
+    for done, place in enumerate(places):
+        walk.advance(place.node)
+        shifts = [
+            target[place.node] - _mean(output, place.axis)
+            for output, target in zip(walk.outputs(place.node), wanted, strict=False)
+        ]
+        _shift(walk, place, np.mean(shifts, axis=0))
+        progress(done + 1, len(places))
+    return Model.from_bytes(walk.model().SerializeToString(deterministic=True), quantized.history)
+
+
+def _float_means(
+    model: Model, places: Sequence[BiasPlace], samples: SampleSet, open_observed: OpenObserved
+) -> tuple[list[Mapping[str, Array]], list[dict[str, _Floats]]]:
+    """Return the inputs of all batches, and the mean of every channel of every layer in each."""
+    feeds: list[Mapping[str, Array]] = []
+    means = []
+    seen = 0
+    wanted = [place.output for place in places]
+    with open_observed(model, wanted) as session:
+        for batch in samples.batches(batch_size(model, samples, session, wanted)):
+            if seen >= SAMPLES:
+                break
+            seen += len(batch)
+            feed = fill_batch(batch.inputs, fixed_batch(model))
+            found = session.run(feed)
+            feeds.append(feed)
+            means.append({place.node: _mean(found[place.output], place.axis) for place in places})
+    return feeds, means
+
+
+def _mean(array: Array, axis: int) -> _Floats:
+    """Return the mean of each channel."""
+    others = tuple(i for i in range(array.ndim) if i != axis % array.ndim)
+    mean: _Floats = np.asarray(array, np.float32).mean(axis=others).astype(np.float64)
+    return mean
+
+
+def _shift(walk: Walk, place: BiasPlace, shift: _Floats) -> None:
+    """Add a shift [channels] to a bias: to its int32 codes, or to the float constant."""
+    name = walk.node(place.holder).input[place.index]
+    dequantize = walk.producer(name)
+    if dequantize is None:
+        constant = walk.constant(name).astype(np.float64)
+        walk.change(name, (constant + shift.reshape(constant.shape)).astype(np.float32))
+        return
+    stored, scale = (walk.constant(dequantize.input[index]).astype(np.float64) for index in (0, 1))
+    codes = np.clip(stored + np.rint(shift / scale), -_INT32_MAX, _INT32_MAX)
+    walk.change(dequantize.input[0], codes.astype(np.int32))
