@@ -57,7 +57,8 @@ def calibrate(graph: Path, observer: str, samples: int, threads: int) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         context = StepContext(load_target("cpu"), photos, threads, 0, Store(Path(folder)), lambda *_: None, model)
         start = time.perf_counter()
-        quantize_static(model, QuantizeSettings(observer=observer), context)  # type: ignore[arg-type]
+        settings = QuantizeSettings(observer=observer, equalize=False, bias_correction="none")  # type: ignore[arg-type]
+        quantize_static(model, settings, context)
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak": peak_bytes(), "imports": imports}
 

@@ -61,10 +61,14 @@ class Case:
         self.evaluation = bind_samples(load_samples(project.data.evaluation, base=example), self.model.inputs)
         self.threads, self.folder = threads, folder
 
-    def context(self, samples: SampleSet) -> StepContext:
-        """Return the context of a step that trains on some samples."""
+    def limit(self, count: int) -> None:
+        """Measure on some of the evaluation samples only."""
+        self.evaluation = take(self.evaluation, count)
+
+    def context(self, samples: SampleSet, store: str = "store") -> StepContext:
+        """Return the context of a step that sees some samples."""
         return StepContext(
-            load_target("cpu"), samples, self.threads, 0, Store(self.folder / "store"), lambda *_: None, self.model
+            load_target("cpu"), samples, self.threads, 0, Store(self.folder / store), lambda *_: None, self.model
         )
 
     def measure(self, model: Model) -> str:

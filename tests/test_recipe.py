@@ -29,7 +29,8 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
     path.write_text('steps = ["quantize"]\n[quantize]\nobserver = "entropy"\n')
     recipe = load_recipe(str(path))
     assert recipe.name == "mine"
-    assert recipe.describe()["quantize"] == {"observer": "entropy", "percentile": 99.99}
+    described = recipe.describe()["quantize"]
+    assert described == {"observer": "entropy", "percentile": 99.99, "equalize": True, "bias_correction": "stepwise"}
 
 
 @pytest.mark.parametrize(

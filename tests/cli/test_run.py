@@ -84,7 +84,8 @@ def test_the_contest_is_bounded_in_compress_toml_and_flags_win(compress: Compres
 def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> None:
     compress("run", "model.onnx", "--target", NULL, *FAST)
     lock = tomllib.loads((project / "model.compressed" / "recipe.lock.toml").read_text())
-    assert lock["recipe"]["quantize"] == {"observer": "mse", "percentile": 99.99}
+    settings = lock["recipe"]["quantize"]
+    assert settings == {"observer": "mse", "percentile": 99.99, "equalize": True, "bias_correction": "stepwise"}
     assert lock["targets"] == ["board"]
     assert set(lock["data"]) == {"calibration", "evaluation"}
     assert "torch" in lock["versions"]
