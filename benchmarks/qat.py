@@ -58,7 +58,8 @@ class Case:
         assert project.data.calibration is not None
         assert project.data.evaluation is not None
         self.calibration = bind_samples(load_samples(project.data.calibration, base=example), self.model.inputs)
-        self.evaluation = bind_samples(load_samples(project.data.evaluation, base=example), self.model.inputs)
+        evaluation = load_samples(project.data.evaluation, base=example)
+        self.evaluation: SampleSet = bind_samples(evaluation, self.model.inputs)
         self.threads, self.folder = threads, folder
 
     def limit(self, count: int) -> None:
