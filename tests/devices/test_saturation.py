@@ -51,7 +51,8 @@ def measure_on_haswell(target: str, folder: Path) -> tuple[float, float]:
     samples = FakeSamples(random.uniform(0.6, 1.0, (32, 256)).astype(np.float32))
     context = StepContext(load_target(target), samples, 1, 0, Store(folder / "store"), lambda *_: None, model)
     engine = folder / "model.onnx"
-    engine.write_bytes(quantize_static(model, QuantizeSettings(observer="minmax"), context).model.to_bytes())
+    plain = QuantizeSettings(observer="minmax", equalize=False, bias_correction="none")
+    engine.write_bytes(quantize_static(model, plain, context).model.to_bytes())
     emulated, written = FidelityMeter(), FidelityMeter()
     with (
         open_graph(model.to_bytes(), threads=1) as original,

@@ -86,7 +86,7 @@ def test_scales_that_pass_through_data_movement_stay_where_integers_need_them(tm
 
 def test_a_layer_without_any_quantization_keeps_the_rest_as_it_is(tmp_path: Path) -> None:
     original = build_faulty("activation")
-    settings = QuantizeSettings(observer="minmax")
+    settings = QuantizeSettings(observer="minmax", equalize=False, bias_correction="none")
     model = quantize_static(original, settings, make_context(original, tmp_path)).model
     x = random_samples()
     reference = run_graph(original, x)
