@@ -20,6 +20,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from compress.batch_norm import fold_batch_norm
 from compress.data.binding import bind_samples
 from compress.data.metrics import load_metric
 from compress.data.recipes import load_samples
@@ -29,7 +30,6 @@ from compress.distill.choice import DistillSettings
 from compress.distill.imitation import imitate
 from compress.intake import IntakeOptions, take_in
 from compress.intake.quiet import quiet
-from compress.intake.simplify import simplify
 from compress.measure.score import measure_score
 from compress.model import Model
 from compress.runtimes import open_graph
@@ -58,16 +58,14 @@ def half_width(teacher: Model) -> Model:
     with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "student.pt2"
         save(net, path)
-        graph = take_in(path, IntakeOptions(fold_batch_norm=False)).model.copy_graph()
+        graph = take_in(path, IntakeOptions()).trainable.copy_graph()
     graph.graph.outputs[0].name = teacher.outputs[0].name
     return Model.from_ir(graph)
 
 
 def forms(unfolded: Model) -> dict[str, Model]:
     """Return a graph with BatchNormalization, and the same one with it folded into the weights."""
-    graph = unfolded.copy_graph()
-    simplify(graph)
-    return {"folded": Model.from_ir(graph), "unfolded": unfolded}
+    return {"folded": fold_batch_norm(unfolded), "unfolded": unfolded}
 
 
 def disturbed(model: Model, share: float, seed: int) -> Model:
@@ -95,7 +93,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    as_it_is = IntakeOptions(fold_batch_norm=False)
     teacher = take_in(EXAMPLE / "model.pt", IntakeOptions()).model
     training = bind_samples(load_samples("fashion-mnist/calibration", base=EXAMPLE), teacher.inputs)
     evaluation = bind_samples(load_samples("fashion-mnist/test", base=EXAMPLE), teacher.inputs)
@@ -105,7 +102,7 @@ def main() -> None:
         ("half width, random weights", half_width(teacher), (1e-3, 3e-3)),
         (
             "full width, kernels disturbed",
-            disturbed(take_in(EXAMPLE / "model.pt", as_it_is).model, 0.5, 0),
+            disturbed(take_in(EXAMPLE / "model.pt", IntakeOptions()).trainable, 0.5, 0),
             (3e-4, 1e-3),
         ),
     ):

@@ -12,6 +12,7 @@ from typing import Self
 
 import onnx_ir as ir
 
+from compress.batch_norm import fold_batch_norm
 from compress.data.samples import SampleSet
 from compress.errors import UsageError
 from compress.measure.latency import measure_latency
@@ -47,7 +48,7 @@ class LatencyMeter:
         Raises:
             UsageError: The target cannot be run on this machine.
         """
-        self._baseline, self._timing, self._context = baseline, timing, context
+        self._baseline, self._timing, self._context = fold_batch_norm(baseline), timing, context
         self._runtime: Runtime = load_runtime(context.target.runtime)
         check_runs_here(context.target, self._runtime)
         self._stack = ExitStack()
@@ -62,6 +63,7 @@ class LatencyMeter:
         Raises:
             TargetError: The runtime refuses the graph.
         """
+        model = fold_batch_norm(model)
         key = self._key(model)
         found = self._context.store.get(key)
         if found is not None:

@@ -13,6 +13,7 @@ from compress.assembly import (
     with_attempts,
     with_verdict,
 )
+from compress.batch_norm import fold_batch_norm
 from compress.contest import choose_engine
 from compress.data.gather import RunData, gather_samples, load_if_named
 from compress.engines import build_engines, measure_engines
@@ -77,7 +78,7 @@ def _run_target(
         plan.options.seed,
         work.store,
         progress,
-        original=source.model,
+        original=source.trainable,
         metric=plan.metric,
     )
     tried: list[TargetRecord] = []
@@ -87,7 +88,7 @@ def _run_target(
         if number >= plan.recipe.contest and not misses_budget(best_record(tried), plan.policy):
             break
         try:
-            model = _run_steps(steps, source.model, context)
+            model = fold_batch_norm(_run_steps(steps, source.trainable, context))
         except CompressError as error:
             if not tried:
                 raise

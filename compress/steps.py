@@ -41,7 +41,8 @@ class StepContext:
         seed: Seed of everything random.
         store: Where a step keeps what another target may use again.
         progress: Told how far a step is.
-        original: The model as it was taken in, before any step: the teacher of every training.
+        original: The model as it was taken in, before any step, BatchNormalization unfolded: the teacher of
+            every training.
         metric: What accuracy is, for steps that look at labels; None where nobody said.
     """
 

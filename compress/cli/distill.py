@@ -89,20 +89,22 @@ def _distill(
 ) -> "Distillation | None":
     """Return the record; None in every process but the first, which alone writes."""
     from compress import __version__
+    from compress.batch_norm import fold_batch_norm
     from compress.data.binding import bind_samples
     from compress.data.recipes import load_samples
     from compress.distill.record import Distillation, record_data, record_fidelities, record_training
+    from compress.distill.settings import resolve_batch_norm
     from compress.store import write_atomically
 
     samples = load_samples(options.data, base=Path.cwd())
     teacher = _take(options.teacher, options.teacher_factory, options, samples)
-    student = _take(options.student, options.student_factory, options, samples, trained=True)
+    student = _take(options.student, options.student_factory, options, samples)
     bound = bind_samples(samples, student.model.inputs)
-    settings = _with_batch_norm(settings, student.model)
+    settings = resolve_batch_norm(settings, student.trainable)
     done = _train(options, student, teacher, bound, settings, out=out, progress=progress)
     if processes.rank != 0:
         return None
-    final = _fold(done.model)
+    final = fold_batch_norm(done.model)
     record = Distillation(
         version=__version__,
         seed=options.seed,
@@ -122,10 +124,8 @@ def _distill(
     return record
 
 
-def _take(
-    path: Path, factory: str | None, options: argparse.Namespace, samples: "SampleSet", *, trained: bool = False
-) -> "Intake":
-    """Return a model; one that is to be trained keeps its BatchNormalization."""
+def _take(path: Path, factory: str | None, options: argparse.Namespace, samples: "SampleSet") -> "Intake":
+    """Return a model."""
     from compress.errors import ModelError
     from compress.intake import IntakeOptions, take_in
     from compress.project import load_project, parse_input
@@ -141,7 +141,6 @@ def _take(
             factory=factory or project.model.factory,
             trust_pickle=options.trust_pickle,
             search_path=project.folder,
-            fold_batch_norm=not trained,
         ),
     )
 
@@ -151,21 +150,23 @@ def _train(
     settings: "DistillSettings", *, out: Path, progress: "Progress",
 ) -> "Imitation":  # fmt: skip
     """Return the trained student; one that diverges leaves its last good weights in the folder."""
+    from compress.batch_norm import fold_batch_norm
     from compress.distill.distributed import current_processes
     from compress.distill.imitation import imitate, imitation_key
     from compress.distill.loop import CheckpointStore, NonFiniteError
     from compress.machine import core_count
     from compress.store import write_atomically
 
-    key = imitation_key(student.model, teacher.model, samples, settings, options.seed)
+    key = imitation_key(student.trainable, teacher.model, samples, settings, options.seed)
     try:
         return imitate(
-            student.model, teacher.model, samples, settings, seed=options.seed, threads=options.threads or core_count(),
-            checkpoint=CheckpointStore(out / _TRAINING, key), progress=progress,
+            student.trainable, teacher.model, samples, settings, seed=options.seed,
+            threads=options.threads or core_count(), checkpoint=CheckpointStore(out / _TRAINING, key),
+            progress=progress,
         )  # fmt: skip
     except NonFiniteError as error:
         if error.model is not None and current_processes().rank == 0:
-            write_atomically(out / LAST_GOOD, _fold(error.model).to_bytes())
+            write_atomically(out / LAST_GOOD, fold_batch_norm(error.model).to_bytes())
             error.message += f", written to {out / LAST_GOOD}"
         raise
 
@@ -208,24 +209,6 @@ def _evaluate(
         found.append(accuracy)
     overlap = count_overlap(trained_on, samples)
     return Accuracies(against_teacher=found[0], against_start=found[1], overlap=overlap)
-
-
-def _with_batch_norm(settings: "DistillSettings", student: "Model") -> "DistillSettings":
-    """Return settings that say what to do with BatchNormalization: where there is some, train it unless told not to."""
-    if "batch_norm" in settings.model_fields_set:
-        return settings
-    normalises = any(node.op_type == "BatchNormalization" for node in student.graph.graph)
-    return settings.model_copy(update={"batch_norm": "train" if normalises else "frozen"})
-
-
-def _fold(model: "Model") -> "Model":
-    """Return a trained model in the form in which models flow: BatchNormalization in the weights before it."""
-    from compress.intake.simplify import simplify
-    from compress.model import Model
-
-    graph = model.copy_graph()
-    simplify(graph)
-    return Model.from_ir(graph, model.history)
 
 
 def _record_model(intake: "Intake") -> "ModelRecord":

@@ -102,7 +102,7 @@ def inspect_model(options: argparse.Namespace) -> Inspection:
     notes += [f"Costs assume {name} = {size}." for name, size in assumed_sizes(intake.model).items()]
     if unknown := sum_cost(layers).unknown:
         notes.append(f"{unknown} of {len(layers)} layers have shapes that depend on values: their cost is not counted.")
-    pruning = find_pruning(intake.model)
+    pruning = find_pruning(intake.trainable)
     notes += [pruning.problem] if pruning.problem else []
     return Inspection(intake, layers, _dialects(intake), pruning, tuple(notes))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress import __version__
+from compress.batch_norm import fold_batch_norm
 from compress.data.samples import SampleSet
 from compress.distill.choice import DistillSettings, add_inner_losses, choose_loss
 from compress.distill.fixed_batch import FixedBatchNet
@@ -23,6 +24,7 @@ from compress.distill.pairing import (
     pair_attention,
     pair_features,
 )
+from compress.distill.settings import resolve_batch_norm
 from compress.distill.tensors import Tensors, to_tensors
 from compress.distill.zeros import keep_zeros, sparsified_nodes
 from compress.errors import DataError
@@ -77,6 +79,7 @@ def imitate(
         DataError: Too few samples, or labels that are not there.
     """
     check_same_interface(teacher, student)
+    settings, teacher = resolve_batch_norm(settings, student), fold_batch_norm(teacher)
     if settings.task_weight and not samples.labelled:
         raise DataError(
             f"`{samples.name}` has no labels, but task_weight = {settings.task_weight:g} needs them",
@@ -93,6 +96,7 @@ def imitate(
                 *nets, samples, loss, settings, seed=seed, checkpoint=checkpoint, progress=progress,
                 outputs=[spec.name for spec in teacher.outputs], augmentation=augmentation,
                 trace=lambda net, feed: trace_graph(student, net, feed),
+                channels_last=True,
                 after_step=keep_zeros(nets[0]) if sparse or sparsified_nodes(student) else None,
             )  # fmt: skip
         except NonFiniteError as error:

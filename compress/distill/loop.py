@@ -62,6 +62,7 @@ def train(
     outputs: Sequence[str] | None = None,
     augmentation: Augmentation | None = None,
     trace: Trace = trace_modules,
+    channels_last: bool = False,
 ) -> TrainingResult:
     """Train a student in place and return what happened; it ends with its best weights.
 
@@ -85,6 +86,7 @@ def train(
         outputs: Names of outputs in which the fidelity is measured; all of the teacher's where None.
         augmentation: Changes inputs; the teacher sees the changed ones too.
         trace: Gives the student's intermediate values when one that is not finite is searched for.
+        channels_last: Whether images lie in memory with the channels of a pixel side by side.
 
     Raises:
         NonFiniteError: The loss or a gradient is not finite; the message names the batch and the tensor, the student
@@ -96,7 +98,7 @@ def train(
     """
     task = Task(
         student, teacher, samples, loss, settings, seed, checkpoint, progress, groups or (), after_step, outputs,
-        augmentation, trace,
+        augmentation, trace, channels_last,
     )  # fmt: skip
     device = choose_device(settings)
     with ExitStack() as stack:

@@ -27,7 +27,7 @@ from compress.distill.guard import (
 from compress.distill.optimizer import check_gradients, learned_parameters, set_learning_rate
 from compress.distill.result import Stopped, TrainingResult
 from compress.distill.task import Equipment, Task
-from compress.distill.tensors import Tensors, first_rows, to_tensor, to_tensors, widen
+from compress.distill.tensors import Tensors, first_rows, to_tensor, to_tensors, widen, with_channels_last
 from compress.distill.weights import MovingAverage, Weights, copy_weights, set_weights
 from compress.errors import ModelError
 
@@ -96,6 +96,7 @@ class Session:
         if task.augmentation is not None:
             place = (tools.processes.rank, tools.processes.count)
             feed = task.augmentation(feed, draw_numbers(task.seed, step, tools.batch, place))
+        feed = with_channels_last(feed) if task.channels_last else feed
         wanted = task.loss.needs_labels and picked.labels is not None
         labels = to_tensor(np.asarray(picked.labels)).to(tools.device) if wanted else None
         return picked, feed, labels
@@ -133,7 +134,7 @@ class Session:
         """Compute the loss of a batch and its gradients."""
         task, tools = self.task, self.tools
         targets = tools.targets(picked, feed)
-        task.student.train(task.settings.batch_norm == "train")
+        task.student.train(task.settings.batch_norm != "frozen")
         tools.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(tools.device.type, torch.bfloat16, enabled=task.settings.precision == "bfloat16"):
             outputs = tools.forward(feed)

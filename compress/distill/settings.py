@@ -1,10 +1,15 @@
 """Settings of every training here: recovery, quantization-aware training, a student that the user brings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from compress.batch_norm import has_batch_norm
+from compress.model import Model
 from compress.steps import StepSettings
+
+LEAST_BATCH: Final = 16
+"""Samples whose statistics are worth more than those that the model came with."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -36,7 +41,7 @@ class TrainingSettings(StepSettings):
         compile: Let ``torch.compile`` make machine code of the student's steps; the first step then takes a minute or
             more, and needs a C++ compiler.
         batch_norm: ``train`` lets BatchNormalization use and update the statistics of the batches, ``frozen`` keeps
-            those of the model.
+            those of the model; ``auto`` trains it where a batch is large enough for statistics.
         cache_bytes: Samples held in memory at most, in bytes. A set that fits is read once; of a larger one, as many
             samples of the shuffled order as fit are read at a time.
         teacher_cache: Keep the teacher's outputs of all samples on disk instead of computing them at every step. Not
@@ -62,7 +67,20 @@ class TrainingSettings(StepSettings):
     checkpoint_every: PositiveInt = 100
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    batch_norm: Literal["frozen", "train"] = "frozen"
+    batch_norm: Literal["auto", "frozen", "train"] = "auto"
     cache_bytes: PositiveInt = 512 * 2**20
     teacher_cache: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+_Settings = TypeVar("_Settings", bound=TrainingSettings)
+
+
+def resolve_batch_norm(settings: _Settings, student: Model) -> _Settings:
+    """Return settings that say what is done with the BatchNormalization of a student, ``auto`` resolved."""
+    if settings.batch_norm != "auto":
+        return settings
+    size = student.inputs[0].shape[0] if student.inputs and student.inputs[0].shape else ""
+    batch = size if isinstance(size, int) else settings.batch
+    trained = has_batch_norm(student) and batch >= LEAST_BATCH
+    return settings.model_copy(update={"batch_norm": "train" if trained else "frozen"})

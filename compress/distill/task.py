@@ -40,6 +40,7 @@ class Task:
     outputs: Sequence[str] | None
     augmentation: Augmentation | None
     trace: Trace
+    channels_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,14 @@ def widen(tensors: Tensors) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
+def with_channels_last(tensors: Tensors) -> dict[str, Tensor]:
+    """Return tensors with those of four dimensions [N, C, H, W] laid out as [N, H, W, C], which convolutions keep."""
+    return {
+        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+        for name, tensor in tensors.items()
+    }
+
+
 def first_rows(tensors: Tensors, count: int) -> dict[str, Tensor]:
     """Return the first samples of tensors [batch, …]."""
     return {name: tensor[:count] for name, tensor in tensors.items()}

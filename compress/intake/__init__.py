@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from compress.batch_norm import fold_batch_norm
 from compress.errors import ModelError
 from compress.intake.recognition import Content, recognise
 from compress.intake.source import Converted, Intake, IntakeOptions, Reference, SourceKind
@@ -35,12 +36,14 @@ def take_in(path: Path, options: IntakeOptions) -> Intake:
     converted = _reader(recognise(path))(path, options)
     from compress.intake.simplify import simplify
 
-    simplify(converted.graph, fold_batch_norm=options.fold_batch_norm)
-    model = Model.from_ir(converted.graph)
+    simplify(converted.graph)
+    trainable = Model.from_ir(converted.graph)
+    model = fold_batch_norm(trainable)
     if not model.outputs:
         raise ModelError(f"{path.name} has no outputs", hint="Export a model that returns at least one tensor.")
     return Intake(
         model=model,
+        trainable=trainable,
         kind=converted.kind,
         path=path,
         sha256=_digest(path),

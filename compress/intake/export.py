@@ -46,9 +46,7 @@ class Exported:
         return tuple(value.name or "" for value in self.graph.graph.outputs)
 
 
-def export_program(
-    program: "ExportedProgram", specs: Sequence[TensorSpec], opset: int, *, optimize: bool = True
-) -> Exported:
+def export_program(program: "ExportedProgram", specs: Sequence[TensorSpec], opset: int) -> Exported:
     """Return the ONNX graph of an exported program; its own inputs count, ``specs`` only name dynamic axes.
 
     Raises:
@@ -59,7 +57,7 @@ def export_program(
     with quiet():
         try:
             exported = torch.onnx.export(
-                program, dynamo=True, verbose=False, external_data=False, optimize=optimize, opset_version=opset
+                program, dynamo=True, verbose=False, external_data=False, optimize=False, opset_version=opset
             )
         except Exception as error:
             raise ModelError(
@@ -75,7 +73,7 @@ def export_program(
     return Exported(graph, fixed_batch_notes(graph))
 
 
-def export_module(module: "nn.Module", specs: Sequence[TensorSpec], opset: int, *, optimize: bool = True) -> Exported:
+def export_module(module: "nn.Module", specs: Sequence[TensorSpec], opset: int) -> Exported:
     """Return the ONNX graph of a module in evaluation mode; where its batch cannot be dynamic, it is 1, with a note.
 
     Raises:
@@ -92,11 +90,11 @@ def export_module(module: "nn.Module", specs: Sequence[TensorSpec], opset: int, 
         program = _trace(module, fixed, by_name=by_name)
         notes = (f"The batch is fixed to 1, because the model does not export with a dynamic one: {error.message}.",)
     if not by_name:
-        exported = export_program(program, (), opset, optimize=optimize)
+        exported = export_program(program, (), opset)
         rename_inputs(exported.graph, [spec.name for spec in specs])
         name_dimensions(exported.graph, specs)
     else:
-        exported = export_program(program, specs, opset, optimize=optimize)
+        exported = export_program(program, specs, opset)
     return Exported(exported.graph, notes or exported.notes, by_name)
 
 

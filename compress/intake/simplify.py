@@ -5,21 +5,21 @@ from contextlib import contextmanager
 
 import onnx_ir as ir
 
+from compress.batch_norm import move_biases
 from compress.errors import ConditionError
 
 _IR_VERSION = 10
 _NEWEST_OPSET_OF_IR_10 = 22
-
-
 _KEPT = "compress.kept"
 
 
-def simplify(graph: ir.Model, *, fold_batch_norm: bool = True) -> None:
+def simplify(graph: ir.Model) -> None:
     """Normalise a graph in place; its outputs stay the same within 1e-5.
 
     1. Initializers are no inputs; functions are inlined.
     2. Constants are folded (not through Q/DQ), dead nodes and initializers go.
-    3. BatchNormalization after Conv, ConvTranspose or Gemm goes into their weights, unless it is to be kept.
+    3. BatchNormalization stays an operator of its own, as training wants it, and takes the bias of the layer before it;
+       :mod:`compress.batch_norm` folds it.
     4. Metadata, doc strings and stale shapes go.
     5. Every node and every value has a name of its own; the same input gives the same bytes, in every process.
 
@@ -32,13 +32,14 @@ def simplify(graph: ir.Model, *, fold_batch_norm: bool = True) -> None:
     common.RemoveInitializersFromInputsPass()(graph)
     interface = [value.name for value in (*graph.graph.inputs, *graph.graph.outputs)]
     _materialise(graph.graph)
-    with _keeping(graph.graph, set() if fold_batch_norm else {"BatchNormalization"}):
+    with _keeping(graph.graph, {"BatchNormalization"}):
         optimizer.optimize_ir(graph, num_iterations=4)
     common.RemoveUnusedNodesPass()(graph)
     common.ClearMetadataAndDocStringPass()(graph)
     # Where an output is an input, the pass that puts an Identity between them renames the input.
     for value, name in zip((*graph.graph.inputs, *graph.graph.outputs), interface, strict=True):
         value.name = name
+    move_biases(graph.graph)
     _forget_origin(graph)
     _name_everything(graph.graph)
     common.ShapeInferencePass(check_type=False, data_prop=True)(graph)

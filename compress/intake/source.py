@@ -29,8 +29,6 @@ class IntakeOptions:
         trust_pickle: Whether pickled code of the file may run.
         search_path: Folder put on ``sys.path`` while the factory (or a trusted pickle's classes) is imported.
         opset: ONNX opset that PyTorch models are exported to.
-        fold_batch_norm: Whether BatchNormalization goes into the weights before it. A model that is still to be trained
-            keeps it, where the file has it (TorchScript's exporter always folds).
     """
 
     inputs: tuple[TensorSpec, ...] = ()
@@ -38,7 +36,6 @@ class IntakeOptions:
     trust_pickle: bool = False
     search_path: Path | None = None
     opset: int = 20
-    fold_batch_norm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,9 @@ class Intake:
     """A model that was taken in.
 
     Attributes:
-        model: The normalised graph.
+        model: The normalised graph, BatchNormalization folded into the weights before it: what an engine is made of.
+        trainable: The same graph with BatchNormalization as operators of its own, where the file has it (TorchScript's
+            exporter always folds): what is cut and trained.
         kind: What the file was recognised as.
         path: The file.
         sha256: Digest of that file, hexadecimal.
@@ -68,6 +67,7 @@ class Intake:
     """
 
     model: Model
+    trainable: Model
     kind: SourceKind
     path: Path
     sha256: str

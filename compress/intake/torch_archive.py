@@ -36,7 +36,7 @@ def read_torch_archive(path: Path, options: IntakeOptions) -> Converted:
     """
     program = load_program(path)
     _check_inference(path, program)
-    exported = export_program(program, options.inputs, options.opset, optimize=options.fold_batch_norm)
+    exported = export_program(program, options.inputs, options.opset)
     return Converted("torch.export", exported.graph, program_reference(program, exported), exported.notes)
 
 

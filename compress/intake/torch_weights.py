@@ -83,7 +83,7 @@ def _convert(
     if not options.inputs:
         raise inputs_unknown(path)
     module = module.cpu().eval()
-    exported: Exported = export_module(module, options.inputs, options.opset, optimize=options.fold_batch_norm)
+    exported: Exported = export_module(module, options.inputs, options.opset)
     names = [spec.name for spec in options.inputs]
     reference = module_reference(module, names, exported.output_names, by_name=exported.by_name)
     return Converted(kind, exported.graph, reference, notes + exported.notes)

@@ -6,6 +6,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from compress.batch_norm import fold_batch_norm
 from compress.data.samples import SampleSet
 from compress.measure.cost import LayerCost, Totals, count_cost, sum_cost
 from compress.model import Model
@@ -26,8 +27,8 @@ class CostMeter:
     sizes: Mapping[str, int]
 
     def count(self, model: Model) -> float:
-        """Return the cost of a model, one sample."""
-        return float(self._of(sum_cost(count_cost(model, sizes=self.sizes))))
+        """Return the cost of a model, one sample, as an engine runs it: BatchNormalization folded."""
+        return float(self._of(sum_cost(count_cost(fold_batch_norm(model), sizes=self.sizes))))
 
     def unit_costs(self, model: Model, groups: tuple[Group, ...]) -> dict[str, float]:
         """Return by group what cutting one of its units saves, as if nothing else were cut.

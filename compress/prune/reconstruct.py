@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from compress.batch_norm import normalisation_after
 from compress.data.samples import SampleSet
 from compress.data.subset import take
 from compress.measure.fidelity import compare_outputs
@@ -26,6 +27,8 @@ MAX_FEATURES = 4608
 """Inputs of a layer, times places of its kernel, beyond which it is left alone: sums take their square in memory."""
 
 _BATCH = 16
+_MEAN = 3
+"""Input of BatchNormalization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,13 @@ class _Bias:
 
 
 def _find_bias(node: ir.Node, outputs: int) -> _Bias | None:
-    """Return where a layer's bias [outputs] is: in Conv and Gemm there is always room, behind MatMul an Add must be."""
+    """Return where a layer's bias [outputs] is: in Conv and Gemm there is always room, behind MatMul an Add must be.
+
+    Where a BatchNormalization follows, its mean takes the bias: y + δ - μ = y - (μ - δ).
+    """
+    norm = normalisation_after(node)
+    if norm is not None:
+        return _Bias(str(norm.name), _MEAN, -1.0)
     if node.op_type == "MatMul":
         followers = list(node.outputs[0].uses())
         if len(followers) != 1 or followers[0].node.op_type != "Add" or node.outputs[0].is_graph_output():

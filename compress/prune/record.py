@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from compress.batch_norm import fold_batch_norm
 from compress.measure.cost import count_cost, sum_cost
 from compress.model import JsonValue, Model
 from compress.prune.groups import Coupling, Cuts
@@ -70,7 +71,7 @@ class PruneRecord:
         }
 
     def _costs(self, when: str, model: Model) -> dict[str, JsonValue]:
-        totals = sum_cost(count_cost(model, sizes=self._sizes))
+        totals = sum_cost(count_cost(fold_batch_norm(model), sizes=self._sizes))
         return {
             f"macs_{when}": totals.macs,
             f"parameters_{when}": totals.parameters,

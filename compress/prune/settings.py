@@ -7,8 +7,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, Validati
 from pydantic_core import PydanticCustomError
 
 from compress.distill.choice import DistillSettings
+from compress.distill.settings import resolve_batch_norm
 from compress.errors import UsageError
-from compress.model import JsonValue
+from compress.model import JsonValue, Model
 from compress.prune.allocation import AllocationName
 from compress.prune.amount import Amount, parse_amount
 from compress.prune.importance import Aggregation, CriterionName, Normalisation
@@ -45,6 +46,8 @@ class PruneSettings(DistillSettings):
         update: ``least-squares`` lets the layers that read what was cut make up for it as well as they can, before any
             training; it costs a minute for a large model.
         steps: Optimizer steps of the training after each round, at most; 0 trains nothing.
+        batch_norm_learning_rate: Peak of the learning rate instead of ``learning_rate``, where BatchNormalization is
+            trained: it makes large steps safe, and what was cut is far from what it will be.
         last_training: Whether there is a training after the last round too; a recipe with ``distill`` after ``prune``
             leaves it to that step.
         latency_threads: Threads of the engines whose latency is measured.
@@ -64,9 +67,10 @@ class PruneSettings(DistillSettings):
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.1
     exclude: tuple[str, ...] = ()
     update: Literal["least-squares", "none"] = "least-squares"
-    steps: NonNegativeInt = 1000
+    steps: NonNegativeInt = 3000
     learning_rate: PositiveFloat = 3e-4
-    patience: NonNegativeInt = 5
+    batch_norm_learning_rate: PositiveFloat = 3e-3
+    patience: NonNegativeInt = 10
     last_training: bool = True
     latency_threads: PositiveInt = 1
     latency_batch: PositiveInt = 1
@@ -105,10 +109,14 @@ class PruneSettings(DistillSettings):
         """Return how numbers of units are rounded, the automatic multiples divided by a number."""
         return Rounding(None if self.multiple == "auto" else self.multiple, finer, self.floor)
 
-    def recovery(self, seconds: float) -> DistillSettings:
-        """Return the settings of one training, which may take some seconds (0 is no limit)."""
+    def recovery(self, seconds: float, model: Model) -> DistillSettings:
+        """Return the settings of one training of a model, which may take some seconds (0 is no limit)."""
         table = {name: getattr(self, name) for name in DistillSettings.model_fields}
-        return DistillSettings.model_validate({**table, "time_budget_seconds": seconds})
+        settings = DistillSettings.model_validate({**table, "time_budget_seconds": seconds})
+        settings = resolve_batch_norm(settings, model)
+        if settings.batch_norm == "frozen" or "learning_rate" in self.model_fields_set:
+            return settings
+        return settings.model_copy(update={"learning_rate": self.batch_norm_learning_rate})
 
     def also_depends_on(self, target: Target) -> JsonValue:
         """Return the target, where its latency decides, and the content of the plan."""

@@ -1,12 +1,15 @@
 """The step ``quantize``: static post-training quantization to INT8 in the target's dialect."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import onnx
 import onnx_ir as ir
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
+from compress.batch_norm import fold_batch_norm
+from compress.data.subset import take
 from compress.errors import ConditionError, ModelError
 from compress.model import JsonValue, Model
 from compress.quantize.calibrate import Calibration, OpenObserved, calibrate
@@ -32,22 +35,26 @@ class QuantizeSettings(StepSettings):
         equalize: Whether the channels of activations are brought to like sizes first, by scaling weights.
         bias_correction: How the shift that quantization gives the mean of a channel is taken back: measured layer by
             layer (``stepwise``), or not at all.
+        samples: Calibration samples at most, spread over the set: training wants many thousands, ranges do not.
     """
 
     observer: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
     equalize: bool = True
     bias_correction: Literal["none", "stepwise"] = "stepwise"
+    samples: PositiveInt = 2048
 
 
 def quantize_static(model: Model, settings: QuantizeSettings, context: StepContext) -> StepResult:
-    """Return the model with Q/DQ in the dialect of the target.
+    """Return the model with Q/DQ in the dialect of the target, BatchNormalization in the weights before it.
 
     Raises:
         ModelError: The model is quantized already, has nothing to quantize, or its opset is too old.
         DataError: The calibration samples give activations that are not finite.
     """
     dialect = DIALECTS[context.target.dialect]
+    model = fold_batch_norm(model)
+    context = replace(context, calibration=take(context.calibration, settings.samples))
     graph = model.copy_graph()
     check_float(graph)
     plan = plan_quantization(graph.graph, dialect)

@@ -33,6 +33,7 @@ class QatSettings(TrainingSettings):
     weight_decay: NonNegativeFloat = 0.0
     evaluate_every: PositiveInt = 25
     retreat: Share = 0.3
+    batch_norm: Literal["auto", "frozen", "train"] = "frozen"
     learn_scales: Literal["all", "activations", "weights", "none"] = "all"
     scale_learning_rate: PositiveFloat = 2e-3
     keep_zeros: Literal["sparse", "none"] = "sparse"

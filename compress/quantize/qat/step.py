@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from compress import __version__
+from compress.batch_norm import fold_batch_norm
 from compress.data.samples import SampleSet
 from compress.data.subset import narrow
 from compress.distill.batches import split_samples
@@ -58,7 +59,7 @@ def train_quantized(model: Model, settings: QatSettings, context: StepContext) -
     checkpoint = CheckpointStore(context.store.folder / f"training-{key[:32]}", key)
     with _threads(context.threads):
         sparse = _sparse_weights(model) if settings.keep_zeros == "sparse" else ()
-        start = recall_unquantized(context.store, model) or context.original
+        start = recall_unquantized(context.store, model) or fold_batch_norm(context.original)
         student = QuantizedNet(model, start, dialect, power_of_two=settings.power_of_two, sparse=sparse)
         training, problem = _train(student, settings, context, checkpoint)
         trained = student.write_back(model)
@@ -99,7 +100,7 @@ def _train(
     student: QuantizedNet, settings: QatSettings, context: StepContext, checkpoint: CheckpointStore
 ) -> tuple[TrainingResult, str | None]:
     """Train the student in place; return what happened, and what went wrong if it got better all the same."""
-    original = context.original
+    original = fold_batch_norm(context.original)
 
     def project(module: nn.Module) -> None:  # noqa: ARG001 - it is the student, wrapped or not
         student.project()
