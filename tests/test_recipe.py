@@ -30,7 +30,13 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
     recipe = load_recipe(str(path))
     assert recipe.name == "mine"
     described = recipe.describe()["quantize"]
-    assert described == {"observer": "entropy", "percentile": 99.99, "equalize": True, "bias_correction": "stepwise"}
+    assert described == {
+        "observer": "entropy",
+        "percentile": 99.99,
+        "samples": 2048,
+        "equalize": True,
+        "bias_correction": "stepwise",
+    }
 
 
 @pytest.mark.parametrize(

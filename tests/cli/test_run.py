@@ -85,7 +85,13 @@ def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> N
     compress("run", "model.onnx", "--target", NULL, *FAST)
     lock = tomllib.loads((project / "model.compressed" / "recipe.lock.toml").read_text())
     settings = lock["recipe"]["quantize"]
-    assert settings == {"observer": "mse", "percentile": 99.99, "equalize": True, "bias_correction": "stepwise"}
+    assert settings == {
+        "observer": "mse",
+        "percentile": 99.99,
+        "samples": 2048,
+        "equalize": True,
+        "bias_correction": "stepwise",
+    }
     assert lock["targets"] == ["board"]
     assert set(lock["data"]) == {"calibration", "evaluation"}
     assert "torch" in lock["versions"]
