@@ -1,6 +1,6 @@
 """Settings of the step `mixed`, and the goals that they state."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -10,6 +10,8 @@ from compress.targets import Target
 
 DEFAULT_SECONDS: Final = 180.0
 """The time that a search takes at most where nobody says otherwise."""
+CAST_RUNTIMES: Final = ("tensorrt", "tensorrt_rtx")
+"""Runtimes that compute every layer in the type that it has in the graph, and are fast in float16."""
 FALLBACK_DECIBELS: Final = 20.0
 """What outputs are to keep where there is neither a goal nor a class to agree on."""
 
@@ -34,6 +36,8 @@ class MixedSettings(StepSettings):
         latency_batch: Samples a call.
         latency_seconds: For each pair of engines at most.
         keep_float: Layers that stay float whatever the search says, by name.
+        float_type: Of the layers that are float: ``auto`` takes float16 where the runtime takes precision from casts in
+            the graph and the target has it (TensorRT), float32 elsewhere.
     """
 
     max_drop: NonNegativeFloat | None = None
@@ -47,6 +51,7 @@ class MixedSettings(StepSettings):
     latency_batch: PositiveInt = 1
     latency_seconds: PositiveFloat = 2.0
     keep_float: tuple[str, ...] = ()
+    float_type: Literal["auto", "float32", "float16"] = "auto"
 
     @property
     def seconds(self) -> float:
@@ -57,6 +62,12 @@ class MixedSettings(StepSettings):
     def states_accuracy(self) -> bool:
         """Whether any goal of accuracy is stated."""
         return any(goal is not None for goal in (self.max_drop, self.min_agreement, self.min_sqnr_db))
+
+    def halves(self, target: Target) -> bool:
+        """Return whether float layers are float16 on a target."""
+        if self.float_type != "auto":
+            return self.float_type == "float16"
+        return target.runtime in CAST_RUNTIMES and "float16" in target.precisions
 
     def also_depends_on(self, target: Target) -> JsonValue:
         """Return the whole target: its latency decides."""

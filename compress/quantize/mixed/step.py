@@ -15,7 +15,7 @@ from compress.latency_meter import LatencyMeter, Timing
 from compress.model import JsonValue, Model
 from compress.quantize.diagnosis.noise import measure_noise
 from compress.quantize.dialects import DIALECTS
-from compress.quantize.layers import FloatConstants, Layer, find_layers, float_constants, keep_float
+from compress.quantize.layers import FloatConstants, Layer, find_layers, float_constants
 from compress.quantize.mixed.archive import Archive, Names, Trial
 from compress.quantize.mixed.goals import AgreementGoal, DropGoal, ExpectedDropGoal, Goal, SignalGoal, classifying
 from compress.quantize.mixed.search import Limits, Search
@@ -53,7 +53,8 @@ def mix_precision(model: Model, settings: MixedSettings, context: StepContext) -
     goals = choose_goals(settings, context, reference)
     limit = 1 / settings.min_speedup if settings.min_speedup and not settings.states_accuracy else None
     with _latency(model, layers, settings, context) as (measure, how):
-        subject = Subject(model, dialect, constants, context.threads, context.target.runtime != "onnxruntime")
+        simulate, half = context.target.runtime != "onnxruntime", settings.halves(context.target)
+        subject = Subject(model, dialect, constants, context.threads, simulate, half)
         search = Search(
             Tryout(subject, reference, goals, archive, measure, limit=limit),
             _by_suspicion(model, layers, constants, context),
@@ -63,7 +64,7 @@ def mix_precision(model: Model, settings: MixedSettings, context: StepContext) -
             progress=lambda done, total: context.progress("mixed precision", done, total),
         )
         found = search.run()
-    result = keep_float(model, found.layers, constants, dialect)
+    result = subject.with_float(frozenset(found.layers))
     check_quantized(result, DIALECTS[dialect])
     frontier: list[JsonValue] = [trial.describe() for trial in archive.frontier()]
     metrics: dict[str, JsonValue] = {

@@ -14,6 +14,7 @@ from compress.model import Model
 from compress.quantize.layers import FloatConstants, keep_float
 from compress.quantize.mixed.archive import Archive, Names, Trial
 from compress.quantize.mixed.goals import Goal, Outputs, agreements, classifying, powers
+from compress.quantize.mixed.half import to_float16
 from compress.runtimes import Session, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.targets import DialectName
@@ -68,6 +69,7 @@ class Subject:
         constants: Float weights and biases of its layers.
         threads: Of the sessions that outputs are compared in.
         simulate: Whether Q/DQ are computed as they are written, for a runtime that is not this machine's.
+        half: Whether layers that are not integer are float16, not float32.
     """
 
     model: Model
@@ -75,6 +77,12 @@ class Subject:
     constants: FloatConstants
     threads: int
     simulate: bool
+    half: bool = False
+
+    def with_float(self, names: Names) -> Model:
+        """Return the model with these layers in float."""
+        model = keep_float(self.model, names, self.constants, self.dialect)
+        return to_float16(model, names) if self.half else model
 
 
 class Tryout:
@@ -107,10 +115,6 @@ class Tryout:
         self.archive = archive
         self.longest = 0.0
 
-    def candidate(self, names: Names) -> Model:
-        """Return the model with these layers in float."""
-        return keep_float(self._subject.model, names, self._subject.constants, self._subject.dialect)
-
     def run(self, names: Names, *, always_timed: bool = False) -> Trial:
         """Return the trial of these layers in float.
 
@@ -122,7 +126,7 @@ class Tryout:
         if known is not None:
             return known
         start = self._clock()
-        model = self.candidate(names)
+        model = self._subject.with_float(names)
         latency = self._measure_latency(model, names) if self._limit is not None else None
         compared = None
         if latency is None or self._limit is None or latency <= self._limit or always_timed:
@@ -152,7 +156,7 @@ class Tryout:
             return known
         start = self._clock()
         rows, seen = [], 0
-        model = self.candidate(names)
+        model = self._subject.with_float(names)
         with self._open(model) as session:
             for batch, expected in zip(self._reference.batches, self._reference.outputs, strict=True):
                 rows.append(powers(expected, session.run(batch.inputs)))
