@@ -1,7 +1,8 @@
 """Settings of the step ``prune``."""
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +17,9 @@ from compress.prune.importance import Aggregation, CriterionName, Normalisation
 from compress.prune.rounding import Rounding
 from compress.store import hash_file
 from compress.targets import Target
+
+MOST_CACHED: Final = 2**30
+"""Bytes of the teacher's outputs that are kept without being asked to."""
 
 
 class PruneSettings(DistillSettings):
@@ -48,6 +52,7 @@ class PruneSettings(DistillSettings):
         steps: Optimizer steps of the training after each round, at most; 0 trains nothing.
         batch_norm_learning_rate: Peak of the learning rate instead of ``learning_rate``, where BatchNormalization is
             trained: it makes large steps safe, and what was cut is far from what it will be.
+        teacher_cache: As in ``distill``; where it is not set, on where that pays and nothing changes the samples.
         last_training: Whether there is a training after the last round too; a recipe with ``distill`` after ``prune``
             leaves it to that step.
         latency_threads: Threads of the engines whose latency is measured.
@@ -109,20 +114,36 @@ class PruneSettings(DistillSettings):
         """Return how numbers of units are rounded, the automatic multiples divided by a number."""
         return Rounding(None if self.multiple == "auto" else self.multiple, finer, self.floor)
 
-    def recovery(self, seconds: float, model: Model) -> DistillSettings:
-        """Return the settings of one training of a model, which may take some seconds (0 is no limit)."""
+    def recovery(self, seconds: float, model: Model, samples: int) -> DistillSettings:
+        """Return the settings of one training of a model on so many samples, which may take some seconds (0: no limit).
+
+        What the settings do not say is decided here: the learning rate where BatchNormalization is trained, and whether
+        the teacher's outputs are kept, which pays where all samples are seen more than once and outputs are small.
+        """
         table = {name: getattr(self, name) for name in DistillSettings.model_fields}
         settings = DistillSettings.model_validate({**table, "time_budget_seconds": seconds})
         settings = resolve_batch_norm(settings, model)
-        if settings.batch_norm == "frozen" or "learning_rate" in self.model_fields_set:
-            return settings
-        return settings.model_copy(update={"learning_rate": self.batch_norm_learning_rate})
+        chosen: dict[str, object] = {}
+        if settings.batch_norm == "train" and "learning_rate" not in self.model_fields_set:
+            chosen["learning_rate"] = self.batch_norm_learning_rate
+        if "teacher_cache" not in self.model_fields_set and not (self.augment.changes or self.features):
+            seen = max(self.steps * self.batch, self.epochs * samples)
+            chosen["teacher_cache"] = seen > samples and _bytes_a_sample(model) * samples <= MOST_CACHED
+        return settings.model_copy(update=chosen)
 
     def also_depends_on(self, target: Target) -> JsonValue:
         """Return the target, where its latency decides, and the content of the plan."""
         goal = self.goal
         timed: JsonValue = target.model_dump(mode="json") if goal and goal.quantity == "latency" else None
         return timed if self.plan is None else hash_file(Path(self.plan))
+
+
+def _bytes_a_sample(model: Model) -> float:
+    """Return the bytes of all outputs of a sample as float32; infinity where a size but the batch is not known."""
+    shapes = [spec.shape[1:] for spec in model.outputs]
+    if any(isinstance(size, str) for shape in shapes for size in shape):
+        return math.inf
+    return sum(4.0 * math.prod(int(size) for size in shape) for shape in shapes)
 
 
 def _problem(text: str) -> PydanticCustomError:

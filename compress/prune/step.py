@@ -122,7 +122,9 @@ def _recover(model: Model, settings: PruneSettings, context: StepContext, record
     record.add_fidelity("cut", model)
     if settings.steps and (settings.last_training or not last):
         trainings = settings.rounds if settings.last_training else settings.rounds - 1
-        result = distill(model, settings.recovery(settings.time_budget_seconds / trainings, model), context)
+        result = distill(
+            model, settings.recovery(settings.time_budget_seconds / trainings, model, len(context.calibration)), context
+        )
         record.add_training(result.metrics)
         model = result.model
     record.add_fidelity("after", model)

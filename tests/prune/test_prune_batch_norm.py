@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from hand_coupled import context_of, samples_of
 from normalized_layers import normalized_network
+from onnx import helper
+from small_graphs import build
 
 from compress.batch_norm import fold_batch_norm, has_batch_norm
 from compress.distill.step import distill
@@ -49,9 +51,9 @@ def test_recovery_trains_it_and_leaves_it_unfolded(tmp_path: Path, monkeypatch: 
 
 def test_its_learning_rate_is_another_one_unless_the_settings_name_theirs() -> None:
     model = normalized_network()
-    assert QUICK.recovery(0.0, model).learning_rate == QUICK.batch_norm_learning_rate
-    assert QUICK.recovery(0.0, fold_batch_norm(model)).learning_rate == QUICK.learning_rate
-    assert PruneSettings(amount="40%macs", learning_rate=1e-4).recovery(0.0, model).learning_rate == 1e-4
+    assert QUICK.recovery(0.0, model, 64).learning_rate == QUICK.batch_norm_learning_rate
+    assert QUICK.recovery(0.0, fold_batch_norm(model), 64).learning_rate == QUICK.learning_rate
+    assert PruneSettings(amount="40%macs", learning_rate=1e-4).recovery(0.0, model, 64).learning_rate == 1e-4
 
 
 def test_costs_are_those_of_the_folded_graph(tmp_path: Path) -> None:
@@ -99,4 +101,26 @@ def test_it_is_trained_where_a_batch_is_large_enough_for_statistics(
     batch: int | str, size: int, asked: str, expected: str
 ) -> None:
     settings = PruneSettings.model_validate({"amount": "40%macs", "batch": size, "batch_norm": asked})
-    assert settings.recovery(0.0, normalized_network(batch)).batch_norm == expected
+    assert settings.recovery(0.0, normalized_network(batch), 64).batch_norm == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "samples", "cached"),
+    [
+        ({}, 1000, True),
+        ({}, 5000, False),  # each is seen once
+        ({"epochs": 2}, 5000, True),
+        ({"augment": {"mirror": True}}, 1000, False),
+        ({"features": 2}, 1000, False),
+        ({"teacher_cache": False}, 1000, False),
+        ({"steps": 10**6}, 2**25, False),  # more than a gigabyte
+    ],
+)
+def test_the_teachers_outputs_are_kept_where_that_pays(changes: dict[str, Any], samples: int, cached: bool) -> None:
+    settings = PruneSettings.model_validate({"amount": "40%macs", "steps": 100, "batch": 32, **changes})
+    assert settings.recovery(0.0, normalized_network(), samples).teacher_cache is cached
+
+
+def test_outputs_of_unknown_size_are_not_kept() -> None:
+    model = build([helper.make_node("Relu", ["x"], ["y"], "relu")], {}, ["batch", "length"], ["y"])
+    assert not PruneSettings(amount="40%macs").recovery(0.0, model, 100).teacher_cache
