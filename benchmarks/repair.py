@@ -27,15 +27,19 @@ from compress.quantize.static import QuantizeSettings, quantize_static
 from compress.runtimes import open_graph
 
 FILES["sentiment"] = "model.safetensors"
-PLAIN: dict[str, Any] = {"equalize": False, "bias_correction": "none"}
+PLAIN: dict[str, Any] = {"smooth": False, "equalize": False, "bias_correction": "none"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": PLAIN,
     "equalization": {**PLAIN, "equalize": True},
+    "smoothing": {**PLAIN, "smooth": True},
     "bias correction": {**PLAIN, "bias_correction": "stepwise"},
+    "analytic correction": {**PLAIN, "bias_correction": "analytic"},
     "all": {},
+    "all, analytic": {"bias_correction": "analytic"},
     "all, min-max": {"observer": "minmax"},
     "all, percentile": {"observer": "percentile"},
     "all, entropy": {"observer": "entropy"},
+    "all, auto": {"observer": "auto"},
 }
 
 

@@ -1,4 +1,4 @@
-"""From a histogram to the range that is quantized: min-max, percentile, MSE, entropy."""
+"""From a histogram to the range that is quantized: min-max, percentile, MSE, entropy, or the best of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from compress.quantize.dialects import Grid
 from compress.quantize.histogram import Histogram
 
-Method = Literal["minmax", "percentile", "mse", "entropy"]
+Method = Literal["minmax", "percentile", "mse", "entropy", "auto"]
 Range = tuple[float, float]
 """Lowest and highest value that the grid must reach; always contains zero."""
 
@@ -28,7 +28,12 @@ class Quantization:
 
 def choose_range(histogram: Histogram, grid: Grid, method: Method, percentile: float) -> Range:
     """Return the range by one of the methods; ``percentile`` in percent, used by that method only."""
-    low, high = RANGES[method](histogram, grid, percentile)
+    return _closed(RANGES[method](histogram, grid, percentile), grid)
+
+
+def _closed(bounds: Range, grid: Grid) -> Range:
+    """Return a range that contains zero, and is symmetric where the grid is."""
+    low, high = bounds
     low, high = min(low, 0.0), max(high, 0.0)
     return (-max(-low, high), max(-low, high)) if grid.symmetric else (low, high)
 
@@ -145,9 +150,23 @@ def _divergence(linear: _Floats, end: int, levels: int) -> float:
     return float(np.sum(p[p > 0] * np.log(p[p > 0] / np.maximum(q[p > 0], 1e-6))))
 
 
+def _auto(histogram: Histogram, grid: Grid, percentile: float) -> Range:
+    """Return the range of the method whose grid gives the values back with the least squared error."""
+    values, counts = histogram.bins()
+
+    def error(bounds: Range) -> float:
+        found = fit_grid(bounds, grid)
+        codes = np.clip(np.rint(values / found.scale) + found.zero_point, grid.low, grid.high)
+        return float(counts @ np.square((codes - found.zero_point) * float(found.scale) - values))
+
+    methods = (method for name, method in RANGES.items() if name != "auto")
+    return min((_closed(method(histogram, grid, percentile), grid) for method in methods), key=error)
+
+
 RANGES: dict[Method, Callable[[Histogram, Grid, float], Range]] = {
     "minmax": _minmax,
     "percentile": _percentile,
     "mse": _mse,
     "entropy": _entropy,
+    "auto": _auto,
 }

@@ -17,9 +17,16 @@ from compress.quantize.dialects import DIALECTS, Dialect
 from compress.quantize.layers import remember_unquantized
 from compress.quantize.plan import Plan, observed_values, plan_quantization
 from compress.quantize.qdq import insert_qdq
-from compress.quantize.ranges import Quantization, choose_range, fit_grid
-from compress.quantize.repair.bias import BiasPlace, add_missing_biases, correct_biases, find_biases
+from compress.quantize.ranges import Method, Quantization, choose_range, fit_grid
+from compress.quantize.repair.bias import (
+    BiasPlace,
+    add_missing_biases,
+    correct_biases,
+    correct_for_weights,
+    find_biases,
+)
 from compress.quantize.repair.equalize import Equalized, equalize
+from compress.quantize.repair.smooth import smooth
 from compress.runtimes import Session, open_graph
 from compress.steps import StepContext, StepResult, StepSettings
 
@@ -30,18 +37,22 @@ class QuantizeSettings(StepSettings):
     """Settings of the step ``quantize``.
 
     Attributes:
-        observer: How a range is chosen from the activations that were seen.
+        observer: How a range is chosen from the activations that were seen; ``auto`` takes, for each of them, the one
+            of the others whose grid gives the values back with the least squared error.
         percentile: For the observer ``percentile``: share of the values, in percent, that the range holds.
+        smooth: Whether matrix products behind a LayerNormalization get a copy of it whose gains even out the channels.
         equalize: Whether the channels of activations are brought to like sizes first, by scaling weights.
         bias_correction: How the shift that quantization gives the mean of a channel is taken back: measured layer by
-            layer (``stepwise``), or not at all.
+            layer (``stepwise``), computed from the rounded weights and the means of what they read (``analytic``), or
+            not at all.
         samples: Calibration samples at most, spread over the set: training wants many thousands, ranges do not.
     """
 
-    observer: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
+    observer: Method = "mse"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
+    smooth: bool = True
     equalize: bool = True
-    bias_correction: Literal["none", "stepwise"] = "stepwise"
+    bias_correction: Literal["none", "analytic", "stepwise"] = "stepwise"
     samples: PositiveInt = 2048
 
 
@@ -63,7 +74,8 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
             f"nothing to quantize: no operator of this model becomes INT8 in dialect {dialect.name}",
             hint="run `compress inspect MODEL` to see its operators, or compile it as it is with `--recipe float`",
         )
-    equalized, scaled = _equalize(model, dialect, context) if settings.equalize else (model, [])
+    smoothed, copied = _smooth(model, dialect, context) if settings.smooth else (model, [])
+    equalized, scaled = _equalize(smoothed, dialect, context) if settings.equalize else (smoothed, [])
     float_model = _with_biases(equalized, dialect) if settings.bias_correction != "none" else equalized
     graph = float_model.copy_graph()
     plan = plan_quantization(graph.graph, dialect)
@@ -73,8 +85,8 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
     unquantized = graph.clone()
     insert_qdq(graph.graph, plan, dialect, activations)
     result = Model.from_ir(graph, model.history)
-    if settings.bias_correction == "stepwise":
-        result = _correct_biases(result, float_model, places, context)
+    if settings.bias_correction != "none":
+        result = _correct_biases(result, float_model, places, settings, context)
     remember_unquantized(context.store, result, unquantized)
     check_quantized(result, dialect)
     metrics: Mapping[str, JsonValue] = {
@@ -82,6 +94,7 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
         "calibration_samples": calibration.samples,
         "quantized_activations": len(plan.activations()),
         "integer_nodes": len(plan.nodes),
+        "smoothed_norms": len(copied),
         "equalized_groups": len(scaled),
         "corrected_biases": len(places) if settings.bias_correction != "none" else 0,
     }
@@ -102,18 +115,34 @@ def _equalize(model: Model, dialect: Dialect, context: StepContext) -> tuple[Mod
     )  # fmt: skip
 
 
+def _smooth(model: Model, dialect: Dialect, context: StepContext) -> tuple[Model, list[Equalized]]:
+    return smooth(
+        model, dialect, context.calibration, _open_observed(context),
+        lambda done, total: context.progress("smooth", done, total),
+    )  # fmt: skip
+
+
 def _with_biases(model: Model, dialect: Dialect) -> Model:
     graph = model.copy_graph()
     add_missing_biases(graph.graph, plan_quantization(graph.graph, dialect))
     return Model.from_ir(graph, model.history)
 
 
-def _correct_biases(quantized: Model, model: Model, places: list[BiasPlace], context: StepContext) -> Model:
+def _correct_biases(
+    quantized: Model, model: Model, places: list[BiasPlace], settings: QuantizeSettings, context: StepContext
+) -> Model:
+    def progress(done: int, total: int) -> None:
+        context.progress("correct biases", done, total)
+
+    if settings.bias_correction == "analytic":
+        return correct_for_weights(
+            quantized, model, places, context.calibration, open_observed=_open_observed(context), progress=progress
+        )
     return correct_biases(
         quantized, model, places, context.calibration,
         open_observed=_open_observed(context),
         open_piece=lambda piece: open_graph(piece, threads=context.threads),
-        progress=lambda done, total: context.progress("correct biases", done, total),
+        progress=progress,
     )  # fmt: skip
 
 

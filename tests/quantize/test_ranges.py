@@ -127,3 +127,16 @@ def test_the_top_code_never_passes_the_end_of_a_one_sided_range(high: float) -> 
     q = fit_grid((0.0, high), UINT8)
     assert np.float32(255) * q.scale <= np.float32(high)
     assert float(np.float32(255) * q.scale) == pytest.approx(high, rel=1e-5)
+
+
+@PROPERTY
+@given(FLOATS, st.sampled_from(GRIDS))
+def test_auto_is_as_good_as_the_best_of_the_others(values: np.ndarray, grid: Grid) -> None:
+    observed = observe(values)
+    centres, counts = observed.bins()
+
+    def error(method: Method) -> float:
+        q = fit_grid(choose_range(observed, grid, method, 99.9), grid)
+        return float(counts @ (fake_quantize(centres, q, grid) - centres) ** 2)
+
+    assert error("auto") <= min(error(method) for method in RANGES) * (1 + 1e-9)

@@ -32,7 +32,7 @@ def make_context(original: Model, folder: Path, dialect: DialectName = "u8s8", *
 
 def quantized(model: Model, folder: Path, dialect: DialectName = "u8s8") -> Model:
     """Return the model as the step `quantize` leaves it when it repairs nothing."""
-    settings = QuantizeSettings(observer="minmax", equalize=False, bias_correction="none")
+    settings = QuantizeSettings(observer="minmax", smooth=False, equalize=False, bias_correction="none")
     return quantize_static(model, settings, make_context(model, folder, dialect)).model
 
 

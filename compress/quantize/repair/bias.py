@@ -11,6 +11,9 @@ from compress.data.samples import Array, SampleSet
 from compress.model import Model
 from compress.quantize.calibrate import OpenObserved, batch_size
 from compress.quantize.plan import Plan
+from compress.quantize.repair.channels import observe_channels
+from compress.quantize.repair.equalize import consumer_weight
+from compress.quantize.repair.open_graph import OpenGraph
 from compress.quantize.repair.walk import OpenPiece, Walk
 from compress.runtimes.batching import fill_batch, fixed_batch
 
@@ -122,16 +125,57 @@ def correct_biases(
     appendix D (the empirical form).
     """
     feeds, wanted = _float_means(model, places, samples, open_observed)
-    walk = Walk(quantized, open_piece, feeds)
+    graph = OpenGraph.read(quantized)
+    walk = Walk(graph, open_piece, feeds)
     for done, place in enumerate(places):
         walk.advance(place.node)
         shifts = [
             target[place.node] - _mean(output, place.axis)
             for output, target in zip(walk.outputs(place.node), wanted, strict=False)
         ]
-        _shift(walk, place, np.mean(shifts, axis=0))
+        _shift(graph, place, np.mean(shifts, axis=0))
         progress(done + 1, len(places))
-    return Model.from_bytes(walk.model().SerializeToString(deterministic=True), quantized.history)
+    return Model.from_bytes(graph.to_bytes(), quantized.history)
+
+
+def correct_for_weights(
+    quantized: Model,
+    model: Model,
+    places: Sequence[BiasPlace],
+    samples: SampleSet,
+    *,
+    open_observed: OpenObserved,
+    progress: Callable[[int, int], None],
+) -> Model:
+    """Return the quantized model with biases that take back what rounding the weights alone does to the means.
+
+    A layer's mean shifts by (W - W_q)·E[x], E[x] the mean of each input channel in the float model: one pass over the
+    samples, and the quantized graph is never run. Padding counts as if it were not there.
+
+    Source: Nagel et al. (2019), section 4.2, equation 17; E[x] is measured where they derive it from a
+    BatchNormalization, which is folded into the weights here.
+    """
+    nodes = {str(node.name): node for node in model.graph.graph}
+    inputs = {place.node: nodes[place.node].inputs[0] for place in places}
+    axes = {str(value.name): place.axis for place in places if (value := inputs[place.node]) is not None}
+    statistics = observe_channels(model, axes, samples, open_observed, progress)
+    graph = OpenGraph.read(quantized)
+    for place in places:
+        node, value = nodes[place.node], inputs[place.node]
+        weight = None if node.inputs[1] is None else node.inputs[1].const_value
+        dequantize = graph.producer(graph.node(place.node).input[1])
+        if value is None or weight is None or dequantize is None or node.op_type == "ConvTranspose":
+            continue
+        difference = weight.numpy().astype(np.float64) - graph.dequantized(dequantize)
+        _shift(graph, place, mean_response(node, difference, statistics[str(value.name)].mean))
+    return Model.from_bytes(graph.to_bytes(), quantized.history)
+
+
+def mean_response(node: ir.Node, weight: _Floats, mean: _Floats) -> _Floats:
+    """Return what a weight makes of channels with some means: [outputs] for means [channels]."""
+    read = consumer_weight(node, weight, len(mean))
+    response: _Floats = (read.rows.sum(axis=2) * mean[read.channels]).sum(axis=1)
+    return response
 
 
 def _float_means(
@@ -161,14 +205,14 @@ def _mean(array: Array, axis: int) -> _Floats:
     return mean
 
 
-def _shift(walk: Walk, place: BiasPlace, shift: _Floats) -> None:
+def _shift(graph: OpenGraph, place: BiasPlace, shift: _Floats) -> None:
     """Add a shift [channels] to a bias: to its int32 codes, or to the float constant."""
-    name = walk.node(place.holder).input[place.index]
-    dequantize = walk.producer(name)
+    name = graph.node(place.holder).input[place.index]
+    dequantize = graph.producer(name)
     if dequantize is None:
-        constant = walk.constant(name).astype(np.float64)
-        walk.change(name, (constant + shift.reshape(constant.shape)).astype(np.float32))
+        constant = graph.constant(name).astype(np.float64)
+        graph.change(name, (constant + shift.reshape(constant.shape)).astype(np.float32))
         return
-    stored, scale = (walk.constant(dequantize.input[index]).astype(np.float64) for index in (0, 1))
+    stored, scale = (graph.constant(dequantize.input[index]).astype(np.float64) for index in (0, 1))
     codes = np.clip(stored + np.rint(shift / scale), -_INT32_MAX, _INT32_MAX)
-    walk.change(dequantize.input[0], codes.astype(np.int32))
+    graph.change(dequantize.input[0], codes.astype(np.int32))

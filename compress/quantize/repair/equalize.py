@@ -38,6 +38,20 @@ class ConsumerWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """A scale [channels], the exponent that made it, and the share of the expected error that it saves."""
+
+    exponent: float
+    scale: _Floats
+    gain: float
+
+    @property
+    def spread(self) -> float:
+        """The largest ratio between two channels' scales."""
+        return float(self.scale.max() / self.scale.min())
+
+
+@dataclass(frozen=True, slots=True)
 class Equalized:
     """What was done to one group: the exponent that was chosen and the largest ratio between two of its scales."""
 
@@ -83,9 +97,8 @@ def equalize(
     for group in groups:
         found = choose_scale(group, [statistics[name] for name in _quantized(group, quantized)], statistics, dialect)
         if found is not None:
-            exponent, scale = found
-            apply_scale(group, scale)
-            done.append(Equalized(str(group.producers[0].name), exponent, float(scale.max() / scale.min())))
+            apply_scale(group, found.scale)
+            done.append(Equalized(str(group.producers[0].name), found.exponent, found.spread))
     return (Model.from_ir(graph, model.history) if done else model), done
 
 
@@ -102,8 +115,8 @@ def choose_scale(
     seen: list[ChannelStatistics],
     statistics: Mapping[str, ChannelStatistics],
     dialect: Dialect,
-) -> tuple[float, _Floats] | None:
-    """Return exponent and scale [channels] with the least expected error; None where leaving it is best.
+) -> Choice | None:
+    """Return the scale with the least expected error; None where leaving it is best.
 
     Args:
         group: To be scaled.
@@ -111,16 +124,17 @@ def choose_scale(
         statistics: By name, of the outputs of its Clips at least.
         dialect: The one that it will be quantized in.
     """
-    weights = [consumer_weight(node, group) for node in group.consumers]
+    weights = [consumer_weight(node, _array(node, 1), group.channels) for node in group.consumers]
     reach = _relative_reach(seen)
     needed = np.max([weight.reach(group.channels) for weight in weights], axis=0)
     cuts = [(clip_bounds(node)[1], statistics[str(node.outputs[0].name)].high) for node in group.clips]
-    best, chosen = _expected_error(np.ones(group.channels), seen, weights, dialect), None
+    before = _expected_error(np.ones(group.channels), seen, weights, dialect)
+    best, chosen = before * (1 - 1e-3), None
     for exponent in EXPONENTS:
         scale = _limit(_raw_scale(reach, needed, exponent), cuts)
         error = _expected_error(scale, seen, weights, dialect)
-        if error < best * (1 - 1e-3):
-            best, chosen = error, (exponent, scale)
+        if error < best:
+            best, chosen = error, Choice(exponent, scale, 1 - error / before)
     return chosen
 
 
@@ -176,16 +190,15 @@ def _expected_error(
     return error
 
 
-def consumer_weight(node: ir.Node, group: ChannelGroup) -> ConsumerWeight:
-    """Return how a consumer's outputs read the group's channels."""
-    weight = _array(node, 1)
+def consumer_weight(node: ir.Node, weight: _Floats, channels: int) -> ConsumerWeight:
+    """Return how the outputs of a Conv, Gemm or MatMul read some channels, with a weight in the node's layout."""
     if node.op_type == "Conv":
         outputs, each = weight.shape[:2]
-        first = np.arange(outputs) // (outputs // (group.channels // each)) * each
+        first = np.arange(outputs) // (outputs // (channels // each)) * each
         return ConsumerWeight(weight.reshape(outputs, each, -1), first[:, None] + np.arange(each))
     transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
     rows = weight if transposed else weight.T
-    return ConsumerWeight(rows[:, :, None], np.broadcast_to(np.arange(group.channels), rows.shape))
+    return ConsumerWeight(rows[:, :, None], np.broadcast_to(np.arange(channels), rows.shape))
 
 
 def apply_scale(group: ChannelGroup, scale: _Floats) -> None:

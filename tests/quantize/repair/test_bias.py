@@ -14,6 +14,8 @@ from compress.data.samples import Batch, SampleSet
 from compress.data.subset import PickedSamples, take
 from compress.model import Model
 from compress.quantize.repair import walk as walking
+from compress.quantize.repair.bias import mean_response
+from compress.quantize.repair.open_graph import OpenGraph
 from compress.quantize.repair.walk import Walk
 from compress.quantize.static import QuantizeSettings, quantize_static
 from compress.runtimes import open_graph
@@ -21,7 +23,7 @@ from compress.steps import StepContext
 from compress.targets import DialectName
 
 node = helper.make_node
-PLAIN = QuantizeSettings(observer="minmax", equalize=False, bias_correction="none")
+PLAIN = QuantizeSettings(observer="minmax", smooth=False, equalize=False, bias_correction="none")
 STEPWISE = PLAIN.model_copy(update={"bias_correction": "stepwise"})
 
 
@@ -142,7 +144,7 @@ def test_where_memory_is_short_the_last_samples_are_left_out(tmp_path: Path, mon
     batches = [batch.inputs for batch in context.calibration.batches(8)]
 
     def walk() -> Walk:
-        found = Walk(quantized, lambda piece: open_graph(piece, threads=1), batches)
+        found = Walk(OpenGraph.read(quantized), lambda piece: open_graph(piece, threads=1), batches)
         found.advance("conv1")
         return found
 
@@ -158,7 +160,7 @@ def test_the_walk_computes_what_the_whole_graph_does(tmp_path: Path) -> None:
     context = make_context(model, tmp_path)
     quantized = quantize_static(model, PLAIN, context).model
     x = all_samples(context)
-    walk = Walk(quantized, lambda piece: open_graph(piece, threads=1), [{"x": x[:16]}, {"x": x[16:]}])
+    walk = Walk(OpenGraph.read(quantized), lambda piece: open_graph(piece, threads=1), [{"x": x[:16]}, {"x": x[16:]}])
     for stop in ("conv0", "conv1", "conv2", "gemm"):
         walk.advance(stop)
     found = np.concatenate(list(walk.outputs("gemm")))
@@ -174,3 +176,31 @@ def test_one_sample_and_constant_activations_are_enough(tmp_path: Path) -> None:
     zeros = replace(context, calibration=ConstantSamples(one, 0.0))
     found = quantize_static(model, QuantizeSettings(), zeros).model
     assert np.isfinite(run_graph(found, all_samples(context))).all()
+
+
+def test_the_analytic_correction_brings_the_means_of_one_layer_back_without_running_it(tmp_path: Path) -> None:
+    model = build(
+        [node("Conv", ["x", "w", "b"], ["y"], "conv", group=2)],
+        {"w": np.abs(normal(6, 2, 3, 3)) ** 3, "b": normal(6)},
+        ["batch", 4, 8, 8],
+        ["y"],
+    )
+    context = make_context(model, tmp_path)
+    context = replace(context, calibration=ConstantSamples(context.calibration, 1.0))
+    x = all_samples(context)
+    wanted = channel_means(model, x)
+    analytic = PLAIN.model_copy(update={"bias_correction": "analytic"})
+    before, after = (
+        np.abs(channel_means(quantize_static(model, each, context).model, x) - wanted).max()
+        for each in (PLAIN, analytic)
+    )
+    # What is left is the rounding of the output, half a step of 1/255 of its range.
+    assert after < max(before / 2, np.ptp(wanted) / 255)
+
+
+@pytest.mark.parametrize("operator", ["Gemm", "MatMul"])
+def test_the_mean_response_of_a_matrix_is_the_matrix_times_the_means(operator: str) -> None:
+    model = build([node(operator, ["x", "w"], ["y"], "n")], {"w": normal(6, 3)}, ["batch", 6], ["y"])
+    weight = normal(6, 3).astype(np.float64)
+    found = mean_response(next(iter(model.graph.graph)), weight, np.arange(6.0))
+    assert np.allclose(found, np.arange(6.0) @ weight)
