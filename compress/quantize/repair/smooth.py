@@ -14,7 +14,7 @@ from compress.quantize.repair.equalize import Equalized, apply_scale, choose_sca
 from compress.quantize.repair.groups import ChannelGroup, with_shapes
 from compress.quantize.repair.scalable import CONSUMERS, PRODUCERS, NotScalableError, is_standard
 
-LEAST_GAIN = 0.1
+LEAST_GAIN = 0.25
 """Share of the expected error that a copy must save: it costs one pass over the activation."""
 
 
