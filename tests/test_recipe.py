@@ -34,6 +34,7 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
         "observer": "entropy",
         "percentile": 99.99,
         "samples": 2048,
+        "smooth": True,
         "equalize": True,
         "bias_correction": "stepwise",
     }
@@ -50,6 +51,7 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
         ('steps = []\n[quantize]\nobserver = "mse"', "`quantize`, which is not in `steps`", "add it"),
         ('steps = ["quantize"]\n[quantize]\nobservr = "mse"', "unknown key `observr`", "Did you mean `observer`?"),
         ('steps = ["quantize"]\n[quantize]\nobserver = "max"', "`observer`", "correct"),
+        ('steps = ["quantize"]\n[quantize]\nbias_correction = "always"', "`bias_correction`", "correct"),
         ('steps = ["quantize"]\n[quantize]\npercentile = 5000', "`percentile`", "correct"),
         ('steps = ["quantize"', "not valid TOML", "line"),
     ],
