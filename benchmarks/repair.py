@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all, min-max": {"observer": "minmax"},
     "all, percentile": {"observer": "percentile"},
     "all, entropy": {"observer": "entropy"},
+    "all, compensated": {"rounding": "compensated"},
     "all, auto": {"observer": "auto"},
 }
 

@@ -46,6 +46,8 @@ class QuantizeSettings(StepSettings):
             layer (``stepwise``), computed from the rounded weights and the means of what they read (``analytic``), or
             not at all.
         samples: Calibration samples at most, spread over the set: training wants many thousands, ranges do not.
+        rounding: How weights become integers; ``compensated`` lets the weights that are still float make up for those
+            that are rounded, layer by layer on the samples. It goes with ``bias_correction = "stepwise"``.
     """
 
     observer: Method = "mse"
@@ -54,6 +56,7 @@ class QuantizeSettings(StepSettings):
     equalize: bool = True
     bias_correction: Literal["none", "analytic", "stepwise"] = "stepwise"
     samples: PositiveInt = 2048
+    rounding: Literal["nearest", "compensated"] = "nearest"
 
 
 def quantize_static(model: Model, settings: QuantizeSettings, context: StepContext) -> StepResult:
@@ -143,6 +146,7 @@ def _correct_biases(
         open_observed=_open_observed(context),
         open_piece=lambda piece: open_graph(piece, threads=context.threads),
         progress=progress,
+        rounding=DIALECTS[context.target.dialect].weight if settings.rounding == "compensated" else None,
     )  # fmt: skip
 
 

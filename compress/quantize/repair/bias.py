@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from compress.data.samples import Array, SampleSet
 from compress.model import Model
 from compress.quantize.calibrate import OpenObserved, batch_size
+from compress.quantize.dialects import Grid
 from compress.quantize.plan import Plan
 from compress.quantize.repair.channels import observe_channels
 from compress.quantize.repair.equalize import consumer_weight
 from compress.quantize.repair.open_graph import OpenGraph
+from compress.quantize.repair.rounding import is_roundable, round_layer
+from compress.quantize.repair.scalable import constant_of
 from compress.quantize.repair.walk import OpenPiece, Walk
 from compress.runtimes.batching import fill_batch, fixed_batch
 
@@ -106,6 +109,7 @@ def correct_biases(
     open_observed: OpenObserved,
     open_piece: OpenPiece,
     progress: Callable[[int, int], None],
+    rounding: Grid | None = None,
 ) -> Model:
     """Return the quantized model with biases such that every layer's channels have the float model's mean.
 
@@ -120,6 +124,7 @@ def correct_biases(
         open_observed: How to run the float model with its activations as outputs.
         open_piece: How to run a piece of the quantized graph.
         progress: Called with layers done and layers in all.
+        rounding: Grid of the weights, where these are to be rounded again, with compensation, on the way.
 
     Source: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (2019), section 4.2 and
     appendix D (the empirical form).
@@ -127,8 +132,11 @@ def correct_biases(
     feeds, wanted = _float_means(model, places, samples, open_observed)
     graph = OpenGraph.read(quantized)
     walk = Walk(graph, open_piece, feeds)
+    weights = {str(node.name): constant for node in model.graph.graph if (constant := constant_of(node, 1)) is not None}
     for done, place in enumerate(places):
         walk.advance(place.node)
+        if rounding is not None and is_roundable(graph.node(place.node)):
+            round_layer(walk, graph, place.node, weights[place.node], rounding)
         shifts = [
             target[place.node] - _mean(output, place.axis)
             for output, target in zip(walk.outputs(place.node), wanted, strict=False)

@@ -63,6 +63,15 @@ class Walk:
         assert node.name == stop, f"the walk stands at {node.name}"  # noqa: S101
         yield from (found[node.output[0]] for found in self._run([node], [node.output[0]], keep=False))
 
+    def inputs(self, stop: str) -> Iterator[Array]:
+        """Yield what the node where the walk stands reads first, for each batch, dequantized."""
+        node = self._graph.node(stop)
+        name = node.input[0]
+        if name in self._held[0]:
+            yield from (held[name] for held in self._held)
+        else:
+            yield from (found[name] for found in self._run([node], [name], keep=False))
+
     def _run(self, nodes: list[onnx.NodeProto], outputs: list[str], *, keep: bool) -> list[dict[str, Array]]:
         inputs = self._graph.held_inputs(nodes)
         piece = self._piece(nodes, inputs, outputs)
