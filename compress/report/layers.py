@@ -19,7 +19,7 @@ _CURES: Final = {
     "equalize": "cross-layer equalization",
     "bias_correction": "bias correction",
     "smooth": "scale migration",
-    "rounding": "learned rounding",
+    "rounding": "compensated rounding",
 }
 """Settings of the step `quantize` that repair, and what they are called."""
 _LATER: Final = {"mixed": "layers kept in float", "qat": "quantization-aware training"}

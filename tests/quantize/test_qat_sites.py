@@ -111,3 +111,25 @@ def test_bounds_are_those_of_a_relu_and_of_a_clip_with_constants() -> None:
         "", "Clip", [ir.Value(name="x"), None, ir.Value(name="h", const_value=ir.tensor(2.0))], num_outputs=1
     )
     assert bounds_of(one_sided) == Bounds(high=2.0)
+
+
+def test_a_weight_that_was_rounded_the_other_way_starts_beside_the_original_and_keeps_its_integer(
+    tmp_path: Path,
+) -> None:
+    original = build_residual()
+    model = quantized(original, tmp_path)
+    value = model.graph.graph.initializers["w2_of_conv2_quantized"]
+    assert value.const_value is not None
+    codes = value.const_value.numpy().copy()
+    codes[0, 0] -= np.sign(codes[0, 0])
+    value.const_value = ir.tensor(codes, name=value.name)
+    opened = find_sites(model, original, DIALECTS["u8s8"])
+    assert opened.from_original == 4
+    constants = {name: each.const_value for name, each in opened.model.graph.graph.initializers.items()}
+    latent, weight = constants["w2_of_conv2_quantized_latent"], original.graph.graph.initializers["w2"].const_value
+    scale = model.graph.graph.initializers["w2_of_conv2_scale"].const_value
+    assert latent is not None
+    assert weight is not None
+    assert scale is not None
+    assert np.array_equal(np.rint(latent.numpy() / scale.numpy().reshape(-1, 1, 1, 1)), codes)
+    assert np.array_equal(latent.numpy().reshape(-1)[1:], weight.numpy().reshape(-1)[1:])

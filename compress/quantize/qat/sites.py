@@ -13,7 +13,9 @@ from compress.quantize.qat.bounds import Bounds, bounds_of, largest_scale
 
 _Floats = NDArray[np.float32]
 _STEP = 1
-"""Codes by which a stored weight may differ from the original, rounded: rounding may be learned, more is a change."""
+"""Codes by which a stored weight may differ from the original, rounded: rounding may be chosen, more is a change."""
+_INSIDE = 0.499
+"""Steps from a code within which a weight is surely rounded to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ class QuantizedSites:
 def find_sites(quantized: Model, original: Model, dialect: Dialect) -> QuantizedSites:
     """Return the Q/DQ of a quantized graph and the float graph without them.
 
-    1. The latent weight starts from the float model's where the stored integers are its rounded values (give or take
-       one step), else, where a step has changed them since, from the stored integers.
+    1. The latent weight starts from the float model's where the stored integers are its rounded values, from the
+       nearest value that is rounded to the integer where that is one step off, and from the stored integers
+       where a step has changed them since.
     2. Biases start from their int32 codes: these are precise, and may have been corrected.
     3. A Relu or Clip that the grid behind it makes redundant goes, as it does in a runtime; the grid stays within it.
 
@@ -148,11 +151,11 @@ class _Opener:
         start = _dequantize(node)
         original = self._original_weight(use.node.name, use.idx)
         if original is not None and original.shape == stored.shape:
-            codes = np.clip(
-                np.rint(original.astype(np.float32) / _along(scale, axis, stored.ndim)), grid.low, grid.high
-            )
+            steps = original.astype(np.float32) / _along(scale, axis, stored.ndim)
+            codes = np.clip(np.rint(steps), grid.low, grid.high)
             if np.abs(codes - stored).max(initial=0) <= _STEP:
-                start = original.astype(np.float32)
+                nearest = np.clip(steps, stored - _INSIDE, stored + _INSIDE) * _along(scale, axis, stored.ndim)
+                start = np.where(codes == stored, original, nearest).astype(np.float32)
                 self._from_original += 1
         names = _name(node, 0), _name(node, 1)
         latent = self._open_constant(node, start)
