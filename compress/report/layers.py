@@ -94,7 +94,7 @@ def _stands_out(channel: Channel | None, what: str, where: str) -> list[str]:
 
 def _describe_cures(steps: Sequence[Step]) -> str:
     settings = next((step.settings for step in steps if step.step == "quantize"), {})
-    tried = [words for key, words in _CURES.items() if settings.get(key) not in (None, False, "none")]
+    tried = [words for key, words in _CURES.items() if settings.get(key) not in (None, False, "none", "nearest")]
     later = [words for name, words in _LATER.items() if any(step.step == name for step in steps)]
     done = [*tried, *later]
     return f"Done about it: {', '.join(done)}." if done else "Nothing was done about it: the ranges are as calibrated."
