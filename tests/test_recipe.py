@@ -35,6 +35,7 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
         "percentile": 99.99,
         "samples": 2048,
         "smooth": True,
+        "smooth": False,
         "equalize": True,
         "bias_correction": "stepwise",
     }

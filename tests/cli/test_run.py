@@ -90,6 +90,7 @@ def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> N
         "percentile": 99.99,
         "samples": 2048,
         "smooth": True,
+        "smooth": False,
         "equalize": True,
         "bias_correction": "stepwise",
     }
