@@ -34,10 +34,10 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
         "observer": "entropy",
         "percentile": 99.99,
         "samples": 2048,
-        "smooth": True,
         "smooth": False,
         "equalize": True,
         "bias_correction": "stepwise",
+        "rounding": "nearest",
     }
 
 
@@ -53,6 +53,11 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
         ('steps = ["quantize"]\n[quantize]\nobservr = "mse"', "unknown key `observr`", "Did you mean `observer`?"),
         ('steps = ["quantize"]\n[quantize]\nobserver = "max"', "`observer`", "correct"),
         ('steps = ["quantize"]\n[quantize]\nbias_correction = "always"', "`bias_correction`", "correct"),
+        (
+            'steps = ["quantize"]\n[quantize]\nbias_correction = "none"\nrounding = "compensated"',
+            'rounding = "compensated" needs bias_correction = "stepwise"',
+            "correct",
+        ),
         ('steps = ["quantize"]\n[quantize]\npercentile = 5000', "`percentile`", "correct"),
         ('steps = ["quantize"', "not valid TOML", "line"),
     ],

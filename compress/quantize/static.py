@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import onnx
 import onnx_ir as ir
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from compress.batch_norm import fold_batch_norm
 from compress.data.subset import take
@@ -57,6 +57,12 @@ class QuantizeSettings(StepSettings):
     bias_correction: Literal["none", "analytic", "stepwise"] = "stepwise"
     samples: PositiveInt = 2048
     rounding: Literal["nearest", "compensated"] = "nearest"
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.rounding == "compensated" and self.bias_correction != "stepwise":
+            raise ValueError('rounding = "compensated" needs bias_correction = "stepwise"')
+        return self
 
 
 def quantize_static(model: Model, settings: QuantizeSettings, context: StepContext) -> StepResult:

@@ -89,10 +89,10 @@ def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> N
         "observer": "mse",
         "percentile": 99.99,
         "samples": 2048,
-        "smooth": True,
         "smooth": False,
         "equalize": True,
         "bias_correction": "stepwise",
+        "rounding": "nearest",
     }
     assert lock["targets"] == ["board"]
     assert set(lock["data"]) == {"calibration", "evaluation"}

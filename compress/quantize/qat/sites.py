@@ -154,7 +154,8 @@ class _Opener:
             steps = original.astype(np.float32) / _along(scale, axis, stored.ndim)
             codes = np.clip(np.rint(steps), grid.low, grid.high)
             if np.abs(codes - stored).max(initial=0) <= _STEP:
-                nearest = np.clip(steps, stored - _INSIDE, stored + _INSIDE) * _along(scale, axis, stored.ndim)
+                integers = stored.astype(np.float32)
+                nearest = np.clip(steps, integers - _INSIDE, integers + _INSIDE) * _along(scale, axis, stored.ndim)
                 start = np.where(codes == stored, original, nearest).astype(np.float32)
                 self._from_original += 1
         names = _name(node, 0), _name(node, 1)
