@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from fake_engines import FakeSamples
 from faulty_nets import build_faulty
@@ -13,10 +14,12 @@ from qat_models import make_context, quantized, random_samples, run_graph, sqnr_
 from small_graphs import build_residual
 
 import compress.quantize.mixed.step as step_module
+import compress.quantize.mixed.tryout as tryout_module
 from compress.data.binding import bind_samples
-from compress.errors import ConfigError, ModelError, UsageError
+from compress.errors import ConfigError, ModelError, TargetError, UsageError
 from compress.model import Model
 from compress.quantize.layers import find_layers
+from compress.quantize.mixed.half import to_float16
 from compress.quantize.mixed.settings import MixedSettings
 from compress.quantize.mixed.step import mix_precision
 from compress.quantize.mixed.units import find_units
@@ -242,3 +245,43 @@ def test_a_mixed_model_can_be_trained_and_its_float_layers_stay_float(tmp_path: 
     assert result.metrics["weights"] == 4
     assert {layer.name for layer in find_layers(result.model, "u8s8")} == {"conv0", "conv2", "conv3", "gemm"}
     assert result.metrics["sqnr_db_after"] >= result.metrics["sqnr_db_before"]  # type: ignore[operator]
+
+
+def test_a_candidate_that_cannot_be_built_does_not_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Picky(CountedMeter):
+        def removed(self, model: Model) -> float:
+            if "conv1" not in {layer.name for layer in find_layers(model, "u8s8")}:
+                raise TargetError("the compiler refuses `conv1` in float")
+            return super().removed(model)
+
+    monkeypatch.setattr(step_module, "LatencyMeter", Picky)
+    _, metrics = mixed(build_faulty("weight"), tmp_path, min_sqnr_db=30.0)
+    assert metrics["goal_met"] is False
+    assert "conv1" not in metrics["float_layers"]  # type: ignore[operator]
+
+
+def test_a_model_that_cannot_be_run_at_all_is_the_users_to_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refuses(CountedMeter):
+        def removed(self, model: Model) -> float:
+            raise TargetError("the compiler refuses the INT8 model")
+
+    monkeypatch.setattr(step_module, "LatencyMeter", Refuses)
+    with pytest.raises(TargetError, match="refuses the INT8 model"):
+        mixed(build_faulty("weight"), tmp_path, min_sqnr_db=30.0)
+
+
+def test_outputs_that_overflow_are_a_candidate_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(model: Model, names: frozenset[str]) -> Model:
+        changed = to_float16(model, names)
+        for name, value in changed.graph.graph.initializers.items():
+            if name.endswith("_half") and value.const_value is not None:
+                value.const_value = ir.tensor(np.full(value.const_value.numpy().shape, np.inf, np.float16))
+        return changed
+
+    monkeypatch.setattr(tryout_module, "to_float16", overflow)
+    _, metrics = mixed(build_faulty("weight"), tmp_path, min_sqnr_db=30.0, float_type="float16")
+    assert (metrics["goal_met"], metrics["float_layers"]) == (False, [])

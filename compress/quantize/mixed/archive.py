@@ -74,16 +74,19 @@ class Archive:
     gains: dict[Names, float] = field(default_factory=dict)
     spent: float = 0.0
     reused: int = 0
+    _torn: bool = False
 
     @classmethod
     def open(cls, path: Path) -> "Archive":
         """Return what a file holds; an empty archive where there is none yet."""
         archive = cls(path)
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for line in text.splitlines():
             try:
                 archive._take(json.loads(line))
             except json.JSONDecodeError:
                 continue
+        archive._torn = bool(text) and not text.endswith("\n")
         archive.reused = len(archive.trials)
         return archive
 
@@ -104,9 +107,9 @@ class Archive:
 
     def _write(self, line: Mapping[str, JsonValue]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n") and self.path.stat().st_size > 0
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + json.dumps(line) + "\n")
+            file.write(("\n" if self._torn else "") + json.dumps(line) + "\n")
+            self._torn = False
             file.flush()
             os.fsync(file.fileno())
         self._take(line)
@@ -158,7 +161,8 @@ def best_trial(trials: Iterable[Trial], limit: float | None) -> Trial | None:
         return min(allowed, key=lambda trial: (_axes(trial)[1], trial.latency or 0.0))
     allowed = [trial for trial in complete if trial.within]
     if not allowed:
-        return min(trials, key=lambda trial: (trial.excess, len(trial.layers)))
+        seen = [trial for trial in trials if trial.samples]
+        return min(seen, key=lambda trial: (trial.excess, len(trial.layers)))
     fastest = min(trial.latency or 0.0 for trial in allowed)
     # What is as fast within the noise of the measurement is chosen by its accuracy.
     close = [trial for trial in allowed if (trial.latency or 0.0) <= fastest * (1 + _SAME_LATENCY)]

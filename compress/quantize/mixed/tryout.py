@@ -1,5 +1,6 @@
 """Tries one choice of float layers: compares its outputs for as long as it takes, and measures its latency."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import numpy as np
 
 from compress.data.samples import Batch, SampleSet
 from compress.data.subset import take
+from compress.errors import CompressError
 from compress.measure.sequential import Decision, decide, plan_looks
 from compress.measure.statistics import Estimate, Floats
 from compress.model import Model
@@ -22,6 +24,8 @@ from compress.targets import DialectName
 Clock = Callable[[], float]
 MeasureLatency = Callable[[Model, Names], float]
 """Returns the latency of a model with these layers in float, relative to the original's."""
+
+log = logging.getLogger("compress")
 
 _BATCH = 16
 
@@ -120,19 +124,21 @@ class Tryout:
 
         Args:
             names: Of the layers.
-            always_timed: Measure the latency also of what loses too much.
+            always_timed: Measure the latency also of what loses too much, and fail where the model cannot be run.
         """
         known = self.archive.trials.get(names)
         if known is not None:
             return known
         start = self._clock()
         model = self._subject.with_float(names)
-        latency = self._measure_latency(model, names) if self._limit is not None else None
-        compared = None
-        if latency is None or self._limit is None or latency <= self._limit or always_timed:
-            compared = self._compare(model)
-        if latency is None and compared is not None and (compared.decision != "rejected" or always_timed):
-            latency = self._measure_latency(model, names)
+        try:
+            latency, compared = self._measure(model, names, always_timed)
+        except CompressError as error:
+            if always_timed:
+                raise
+            # One candidate that cannot be built, or overflows, is no reason to give up the others.
+            log.info("mixed: %s in float: %s", ", ".join(sorted(names)), error.message)
+            latency, compared = None, None
         seconds = self._clock() - start
         self.longest = max(self.longest, seconds)
         trial = Trial(
@@ -148,6 +154,16 @@ class Tryout:
         )
         self.archive.add_trial(trial)
         return trial
+
+    def _measure(self, model: Model, names: Names, always_timed: bool) -> tuple[float | None, Compared | None]:
+        """Return latency and accuracy; what costs more is left out where the other one has decided already."""
+        latency = None if self._limit is None else self._measure_latency(model, names)
+        if latency is not None and self._limit is not None and latency > self._limit and not always_timed:
+            return latency, None
+        compared = self._compare(model)
+        if latency is None and (compared.decision != "rejected" or always_timed):
+            latency = self._measure_latency(model, names)
+        return latency, compared
 
     def screen(self, names: Names, count: int) -> float:
         """Return the error power of the outputs, relative to the signal, on the first ``count`` samples."""
@@ -206,6 +222,9 @@ class _Seen:
         self.samples = 0
 
     def add(self, expected: Outputs, found: Outputs, batch: Batch) -> None:
+        for name, array in found.items():
+            if not np.isfinite(array).all():
+                raise CompressError(f"output `{name}` is not finite", hint="keep other layers in float, or in float32")
         self._noise.append(powers(expected, found))
         self._same.append(agreements(expected, found))
         for kept, goal in zip(self._rows, self._goals, strict=True):
