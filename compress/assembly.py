@@ -36,6 +36,7 @@ from compress.report.record import (
     VerdictRecord,
 )
 from compress.runtimes import open_graph
+from compress.speed import Speed
 from compress.targets import Target
 
 PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "tensorrt-rtx-cu13-bindings", "tensorrt", "torch")
@@ -109,7 +110,7 @@ def _data_set(samples: SampleSet, overlap: int | None) -> DataSet:
     )
 
 
-def describe_target(engines: Engines, model: Model, measured: Measured) -> Measurements:
+def describe_target(engines: Engines, model: Model, measured: Measured, speed: Speed) -> Measurements:
     """Return everything that is known about one target; paths are those in the output folder."""
     place = PurePosixPath("engine", engines.target.name)
     folder = engines.compressed.folder
@@ -125,7 +126,8 @@ def describe_target(engines: Engines, model: Model, measured: Measured) -> Measu
         notes=(*engines.compressed.notes, *measured.notes),
     )
     found = _measurements(engines.target, model, measured=measured, engine=engine)
-    return found.model_copy(update={"contest": engines.contest})
+    explained = {"bound": speed.bound, "attribution": speed.attribution, "roofline": speed.roofline}
+    return found.model_copy(update={"contest": engines.contest, **explained})
 
 
 def describe_unbuilt(target: Target, model: Model, error: TargetError) -> Measurements:

@@ -15,9 +15,10 @@ from compress.options import Plan
 from compress.precision import count_precisions
 from compress.report.contest import state_finding
 from compress.report.speed_record import Contest, Contestant
-from compress.runtimes import Absent, Engine, Feed, InputShape, VariantRuntime, load_variants
+from compress.runtimes import Engine, Feed
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.runtimes.engine_options import EngineOptions
+from compress.runtimes.variants import Absent, InputShape, VariantRuntime, load_variants
 from compress.steps import Progress
 
 log = logging.getLogger("compress")

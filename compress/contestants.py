@@ -14,9 +14,10 @@ from compress.measure.fidelity import FidelityMeter, Outputs
 from compress.measure.race import Race, RaceLimits, race_engines
 from compress.model import JsonValue, Model
 from compress.report.speed_record import Contestant
-from compress.runtimes import Feed, Session, VariantRuntime
+from compress.runtimes import Feed, Session
 from compress.runtimes.batching import in_batches
 from compress.runtimes.engine_options import EngineOptions, FloatPrecision
+from compress.runtimes.variants import VariantRuntime
 
 Graph = Literal["compressed", "original"]
 

@@ -18,9 +18,10 @@ from compress.model import Model
 from compress.options import Plan
 from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
 from compress.report.speed_record import Contest
-from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, load_variants, open_graph
+from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.runtimes.engine_options import EngineOptions
+from compress.runtimes.variants import load_variants
 from compress.steps import Progress
 from compress.targets import Target
 

@@ -28,6 +28,7 @@ from compress.recipe import PlannedStep
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
 from compress.report.record import Report, TargetRecord
+from compress.speed import explain_speed
 from compress.steps import Progress, StepContext, run_step
 from compress.store import Workspace, open_workspace, replace_folder, write_atomically
 from compress.targets import Target
@@ -128,7 +129,8 @@ def _build_and_measure(
     else:
         engines = choose_engine(built, data.evaluation, plan, progress)
         measured = measure_engines(engines, data.evaluation, plan, progress)
-        measurements = describe_target(engines, model, measured)
+        speed = explain_speed(engines, measured, data.evaluation, plan, progress)
+        measurements = describe_target(engines, model, measured, speed)
     return with_verdict(measurements, judge(measurements, plan.policy))
 
 

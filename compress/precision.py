@@ -25,11 +25,12 @@ def count_precisions(model: Model) -> dict[str, int]:
     turns into an integer kernel. Whether it really did is in the runtime's own log. Where only the weight is integer,
     the node counts under ``int8 weights`` or ``int4 weights``.
     """
-    counted = Counter(_precision(node) for node in model.graph.graph if node.op_type in COMPUTE)
+    counted = Counter(precision_of(node) for node in model.graph.graph if node.op_type in COMPUTE)
     return dict(sorted(counted.items()))
 
 
-def _precision(node: ir.Node) -> str:
+def precision_of(node: ir.Node) -> str:
+    """Return the precision that a compute node is written in: ``int8``, ``float32`` …."""
     operands = [value for value in node.inputs[:2] if value is not None]
     producers = [producer.op_type if (producer := value.producer()) else None for value in operands]
     if node.op_type == _BLOCKS:

@@ -21,8 +21,9 @@ from compress.model import Model
 from compress.options import Plan, RunOptions
 from compress.project import EngineTable, Project
 from compress.recipe import load_recipe
-from compress.runtimes import Absent, Engine, InputShape, Providers, Session, Variants, null
+from compress.runtimes import Engine, Session, null
 from compress.runtimes.engine_options import EngineOptions
+from compress.runtimes.variants import Absent, InputShape, Providers, Variants
 from compress.targets import Target
 
 TARGET = Target(name="board", description="", runtime="null", precisions=("float32", "int8"))

@@ -15,6 +15,15 @@ from compress.report.rows import (
     name_compressed,
     name_outcome,
 )
+from compress.report.speed import (
+    BOUND_HEAD,
+    FLOAT_HEAD,
+    KIND_HEAD,
+    bound_rows,
+    describe_rates,
+    float_rows,
+    kind_rows,
+)
 from compress.report.units import format_bytes, format_seconds, format_share
 
 _ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;", ">": "&gt;", "[": "\\[", "`": "\\`", "*": "\\*", "\\": "\\\\"})
@@ -47,6 +56,7 @@ def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
     nodes = ", ".join(f"{count} {precision}" for precision, count in target.engine.nodes.items() if count)
     versions = ", ".join(f"{name} {version}" for name, version in target.engine.versions.items())
     yield from _contest(target)
+    yield from _speed(target)
     yield _bullets(
         [
             f"Engine: {target.engine.kind} for {target.runtime}, dialect {target.dialect}"
@@ -70,6 +80,21 @@ def _contest(target: TargetRecord) -> Iterator[str]:
     yield _text(target.contest.finding)
     yield _table(CONTEST_HEAD, contest_rows(target.contest))
     yield _bullets(target.contest.absent)
+
+
+def _speed(target: TargetRecord) -> Iterator[str]:
+    """Yield where the time goes, what stayed float and why, and how near the engine is to the roofline."""
+    if target.attribution is not None:
+        yield _text(target.attribution.finding)
+        yield _table(KIND_HEAD, kind_rows(target.attribution))
+        if target.attribution.float_layers:
+            yield _table(FLOAT_HEAD, float_rows(target.attribution))
+    if target.roofline is not None:
+        yield _text(target.roofline.finding)
+        rows = bound_rows(target.roofline)
+        if rows:
+            yield _table(BOUND_HEAD, rows)
+        yield _text(describe_rates(target.roofline))
 
 
 def _conditions(target: TargetRecord) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 
 from compress.report.base import Record as _Record
 from compress.report.layer_record import LayerRecord
-from compress.report.speed_record import Contest
+from compress.report.speed_record import Attribution, Bound, Contest, Roofline
 
 SCHEMA: Final = "compress.report/1"
 
@@ -190,14 +190,6 @@ class PeakMemory(_Record):
     compressed_peak: int
 
 
-class Bound(_Record):
-    """The roofline bound: no engine of this graph can be faster on this device."""
-
-    seconds: float
-    limited_by: Literal["compute", "memory"]
-    share_of_bound: Fraction | None
-
-
 class VerdictRecord(_Record):
     """What the gate says; each reason is a sentence."""
 
@@ -226,6 +218,8 @@ class Measurements(_Record):
     memory: PeakMemory | None
     bound: Bound | None
     contest: Contest | None = None
+    attribution: Attribution | None = None
+    roofline: Roofline | None = None
     error: str | None = None
 
     @property

@@ -1,10 +1,12 @@
 """The part of the report that says which engine is the fastest, and why it is not faster."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from compress.report.base import Record
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Contestant(Record):
@@ -54,3 +56,82 @@ class Contest(Record):
     threads: int
     batch: int
     seconds: float
+
+
+class KindShare(Record):
+    """How much of a run one kind of work takes; ``provider`` is what an execution provider fused and does not tell."""
+
+    kind: Literal["integer", "float", "reformatting", "other", "provider"]
+    nodes: int
+    seconds: float
+    share: Fraction
+
+
+class FloatLayer(Record):
+    """A compute layer that the engine computes in float.
+
+    Attributes:
+        reason: ``not fused``: quantized in the graph, and the runtime computes it in float all the same; ``excluded``:
+            left in float; ``unsupported``: the target's INT8 dialect has no integer form of it.
+        seconds: Time in a run, with the share of all the time; None where the runtime does not tell.
+    """
+
+    name: str
+    op: str
+    reason: Literal["not fused", "excluded", "unsupported"]
+    seconds: float | None
+    share: Fraction | None
+
+
+class Attribution(Record):
+    """Is it really faster, and why not: from the graph that the runtime made, and from its profile.
+
+    Attributes:
+        layers: How many compute layers the graph has.
+        integer_layers: How many of them run as integers.
+        kinds: Where the time goes, the largest part first.
+        float_layers: What stayed float, the slowest first.
+    """
+
+    finding: str
+    layers: int
+    integer_layers: int
+    kinds: tuple[KindShare, ...]
+    float_layers: tuple[FloatLayer, ...]
+
+
+class Bound(Record):
+    """The roofline bound: no engine of this graph can be faster on this device."""
+
+    seconds: float
+    limited_by: Literal["compute", "memory"]
+    share_of_bound: Fraction | None
+
+
+class LayerBound(Record):
+    """The bound of one compute layer; ``seconds`` is what it took, None where that is not known."""
+
+    name: str
+    op: str
+    precision: str
+    bound_seconds: float
+    limited_by: Literal["compute", "memory"]
+    seconds: float | None
+    share_of_bound: Fraction | None
+
+
+class Bandwidth(Record):
+    """How fast memory moves in a working set of at most that many bytes."""
+
+    bytes: int
+    bytes_per_second: float
+
+
+class Roofline(Record):
+    """What the bound rests on: the device's rates, and every compute layer."""
+
+    finding: str
+    operations_per_second: dict[str, float]
+    bandwidths: tuple[Bandwidth, ...]
+    source: str
+    layers: tuple[LayerBound, ...]

@@ -55,4 +55,5 @@ def _notes(target: TargetRecord) -> tuple[str, ...]:
     latency = () if target.latency is None else target.latency.notes
     engine = () if target.engine is None else target.engine.notes
     contest = () if target.contest is None else (target.contest.finding,)
-    return (*describe_attempts(target), *contest, *engine, *latency)
+    explained = [found.finding for found in (target.attribution, target.roofline) if found is not None]
+    return (*describe_attempts(target), *contest, *explained, *engine, *latency)

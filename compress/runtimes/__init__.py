@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.model import Model
-from compress.runtimes.engine_options import EngineOptions
 from compress.targets import Target
 
 Feed = Mapping[str, NDArray[np.generic]]
@@ -28,14 +27,6 @@ RUNTIMES: dict[str, str] = {
     "reference": "compress.runtimes.reference",
     "null": "compress.runtimes.null",
 }
-
-VARIANTS: dict[str, str] = {
-    "onnxruntime": "compress.runtimes.onnxruntime_variants",
-}
-"""Runtimes that can run the same graph in more than one way on a machine."""
-
-Providers = Literal["all", "cpu"]
-"""Which execution providers may be tried: all that are installed, or the runtime's own kernels only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,65 +128,6 @@ class Runtime(Protocol):
             TargetError: The engine cannot run here.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """A way to run an engine that cannot be had here, and why."""
-
-    what: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Variants:
-    """Ways to run an engine, the default one first, and those that cannot be had here."""
-
-    options: tuple[EngineOptions, ...]
-    absent: tuple[Absent, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class InputShape:
-    """An input as the engine was measured with it: NumPy's name of the type, and the shape of one call."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-class VariantRuntime(Protocol):
-    """What a module in ``VARIANTS`` offers."""
-
-    def list_variants(self, *, threads: int, providers: Providers) -> Variants:
-        """Return the execution providers that can be had here, each with default settings, the default one first."""
-        ...
-
-    def list_settings(self, options: EngineOptions) -> tuple[EngineOptions, ...]:
-        """Return the same provider with one setting changed, for every setting that may make a difference."""
-        ...
-
-    def open_variant(self, graph: Path, options: EngineOptions, folder: Path) -> Session:
-        """Return a session of an ONNX file that is run so; what has to be written for it goes into the folder.
-
-        Raises:
-            CompressError: The runtime or the provider refuses the graph.
-        """
-        ...
-
-    def pack_engine(
-        self, engine: Engine, graph: Path, options: EngineOptions, inputs: Mapping[str, InputShape]
-    ) -> Engine:
-        """Return the engine with that graph as its own, and with what loads it in its folder."""
-        ...
-
-    def open_packed(self, engine: Engine, options: EngineOptions) -> Session:
-        """Return a session of an engine that was packed with these options; only their threads may differ now."""
-        ...
-
-
-def load_variants(name: str) -> VariantRuntime | None:
-    """Return the module with the ways to run an engine of that runtime, or None where there is only one."""
-    return cast("VariantRuntime", importlib.import_module(VARIANTS[name])) if name in VARIANTS else None
 
 
 def load_runtime(name: str) -> Runtime:

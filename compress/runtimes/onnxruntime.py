@@ -82,6 +82,7 @@ def open_graph(
     outputs: Sequence[str] | None = None,
     options: EngineOptions | None = None,
     write_optimized: Path | None = None,
+    profile: Path | None = None,
 ) -> "GraphSession":
     """Return a session of an ONNX file or of serialized bytes.
 
@@ -93,6 +94,8 @@ def open_graph(
         outputs: Names of the tensors that ``run`` returns, intermediate ones too; without it, the graph's outputs.
         options: How the graph is run, threads included; without it, the defaults.
         write_optimized: Where ONNX Runtime writes the graph that it makes of this one.
+        profile: Start of the name of the file that ONNX Runtime's profiler writes until the session's
+            ``end_profiling``.
 
     Raises:
         ModelError: ONNX Runtime cannot take the graph; the message has its reason in one line.
@@ -101,7 +104,7 @@ def open_graph(
     import onnxruntime
 
     chosen = options or EngineOptions(threads=threads)
-    configured = make_session_options(chosen, simulate=simulate, write_optimized=write_optimized)
+    configured = make_session_options(chosen, simulate=simulate, write_optimized=write_optimized, profile=profile)
     providers = {} if chosen.provider != "cpu" else {"providers": ["CPUExecutionProvider"]}
     with _reasons(ModelError, "ONNX Runtime cannot take the graph"):
         source = _expose(model, outputs) if outputs is not None else model
@@ -128,6 +131,12 @@ class GraphSession:
         with _reasons(DataError, "ONNX Runtime cannot run these inputs"):
             values = self._session.run(self.outputs, dict(feed))
         return dict(zip(self.outputs, cast("list[NDArray[np.generic]]", values), strict=True))
+
+    def end_profiling(self) -> Path:
+        """Return the file that the profiler has written until now, and stop profiling."""
+        if self._session is None:
+            raise TargetError("this ONNX Runtime session is closed", hint="open the engine again")
+        return Path(self._session.end_profiling())
 
     def __enter__(self) -> Self:
         return self

@@ -4,14 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.errors import TargetError
-from compress.runtimes import Absent, Engine, Providers, Session, Variants
+from compress.runtimes import Engine, Feed, Session
 from compress.runtimes.engine_options import PROVIDER_NAMES, EngineOptions
 from compress.runtimes.loading import pack_engine
 from compress.runtimes.offline import loading_options, prepare_graph
 from compress.runtimes.onnxruntime import open_graph
 from compress.runtimes.openvino_plugin import find_device, float_precisions
+from compress.runtimes.profiling import profile_engine
+from compress.runtimes.variants import Absent, Providers, RanNode, Variants
 
-__all__ = ["list_settings", "list_variants", "open_packed", "open_variant", "pack_engine"]
+__all__ = ["list_settings", "list_variants", "open_packed", "open_variant", "pack_engine", "profile_packed"]
 
 
 def list_variants(*, threads: int, providers: Providers) -> Variants:
@@ -71,3 +73,14 @@ def open_packed(engine: Engine, options: EngineOptions) -> Session:
         CompressError: ONNX Runtime or the execution provider refuses the graph.
     """
     return open_graph(engine.main, options=loading_options(options))
+
+
+def profile_packed(
+    engine: Engine, options: EngineOptions, feed: Feed, folder: Path, *, runs: int
+) -> tuple[RanNode, ...]:
+    """Return which nodes run in a packed engine, and how long each takes in the median of some runs.
+
+    Raises:
+        CompressError: ONNX Runtime refuses the graph or the inputs, or leaves no profile.
+    """
+    return profile_engine(engine.main, loading_options(options), feed, folder, runs=runs)

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from qdq_graphs import residual_net, samples
 
-from compress.runtimes import Engine, InputShape, onnxruntime
+from compress.runtimes import Engine, onnxruntime
 from compress.runtimes.engine_options import EngineOptions
 from compress.runtimes.loading import pack_engine
 from compress.runtimes.onnxruntime_variants import open_packed
+from compress.runtimes.variants import InputShape
 from compress.store import hash_file
 from compress.targets import load_target
 

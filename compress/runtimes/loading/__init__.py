@@ -11,12 +11,13 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from compress.runtimes import Engine, InputShape
+from compress.runtimes import Engine
 from compress.runtimes.engine_files import GRAPH, list_files
 from compress.runtimes.engine_options import EngineOptions
 from compress.runtimes.offline import loading_options, prepare_graph
 from compress.runtimes.openvino_plugin import PACKAGE, provider_options
 from compress.runtimes.session_options import ALLOW_SPINNING, LEVELS, SPINNING_STOP
+from compress.runtimes.variants import InputShape
 from compress.store import write_atomically
 
 SCHEMA: Final = "compress.engine/1"
