@@ -94,7 +94,7 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
     unquantized = graph.clone()
     insert_qdq(graph.graph, plan, dialect, activations)
     result = Model.from_ir(graph, model.history)
-    if settings.bias_correction != "none":
+    if settings.bias_correction != "none" and places:
         result = _correct_biases(result, float_model, places, settings, context)
     remember_unquantized(context.store, result, unquantized)
     check_quantized(result, dialect)

@@ -23,6 +23,9 @@ from compress.runtimes.batching import fill_batch, fixed_batch
 _Floats = NDArray[np.float64]
 _INT32_MAX = 2**31 - 1
 
+_NO_TENSOR = "Sequence"
+"""In the names of all operators that make or read sequences."""
+
 SAMPLES = 256
 """Samples that are looked at, at most: the mean of a channel is known by then."""
 
@@ -71,7 +74,13 @@ def add_missing_biases(graph: ir.Graph, plan: Plan) -> None:
 
 
 def find_biases(plan: Plan) -> list[BiasPlace]:
-    """Return the layers of a plan that have a bias, in graph order."""
+    """Return the layers of a plan that have a bias, in graph order.
+
+    None, where the graph has sequences or optionals: these cannot be held between two pieces of it.
+    """
+    graph = plan.nodes[0].graph if plan.nodes else None
+    if graph is None or any(_NO_TENSOR in node.op_type or node.op_type.startswith("Optional") for node in graph):
+        return []
     places = []
     for use in plan.weights:
         node, output = use.node, use.node.outputs[0]

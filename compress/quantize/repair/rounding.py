@@ -82,5 +82,6 @@ def round_compensated(rows: _Floats, scale: _Floats, covariance: _Floats, grid: 
 
 
 def is_roundable(node: onnx.NodeProto) -> bool:
-    """Return whether compensated rounding knows what a layer reads."""
-    return node.op_type in ("Conv", "Gemm", "MatMul")
+    """Return whether compensated rounding knows what a layer reads: a convolution must state its padding."""
+    stated = all(each.name != "auto_pad" or each.s in (b"NOTSET", b"VALID") for each in node.attribute)
+    return node.op_type in ("Conv", "Gemm", "MatMul") and stated

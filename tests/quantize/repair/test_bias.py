@@ -204,3 +204,16 @@ def test_the_mean_response_of_a_matrix_is_the_matrix_times_the_means(operator: s
     weight = normal(6, 3).astype(np.float64)
     found = mean_response(next(iter(model.graph.graph)), weight, np.arange(6.0))
     assert np.allclose(found, np.arange(6.0) @ weight)
+
+
+def test_a_graph_with_sequences_is_quantized_without_correction(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], "conv"),
+        node("SequenceConstruct", ["c", "c"], ["s"], "pair"),
+        node("ConcatFromSequence", ["s"], ["d"], "both", axis=1),
+        node("Conv", ["d", "v"], ["y"], "last"),
+    ]
+    model = build(nodes, {"w": normal(4, 3, 1, 1), "v": normal(2, 8, 1, 1)}, ["batch", 3, 8, 8], ["y"])
+    result = quantize_static(model, STEPWISE, make_context(model, tmp_path))
+    assert result.metrics["corrected_biases"] == 0
+    assert result.metrics["integer_nodes"] == 2

@@ -12,7 +12,7 @@ from small_graphs import build, normal
 from compress.model import Model
 from compress.quantize.dialects import DIALECTS
 from compress.quantize.repair.patches import Patches
-from compress.quantize.repair.rounding import measure_covariance, round_compensated
+from compress.quantize.repair.rounding import is_roundable, measure_covariance, round_compensated
 from compress.quantize.static import QuantizeSettings, quantize_static
 
 node = helper.make_node
@@ -125,3 +125,9 @@ def changed_codes(before: Model, after: Model) -> int:
         if value.const_value.dtype.numpy() == np.int8:
             count += int((value.const_value.numpy() != other.numpy()).sum())
     return count
+
+
+def test_a_convolution_whose_padding_follows_from_its_input_is_not_rounded_again() -> None:
+    assert is_roundable(node("Conv", ["x", "w"], ["y"], auto_pad="VALID"))
+    assert not is_roundable(node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER"))
+    assert not is_roundable(node("ConvTranspose", ["x", "w"], ["y"]))
