@@ -57,14 +57,16 @@ class Case:
         self.model = take_in(bare, IntakeOptions()).model
         assert project.data.calibration is not None
         assert project.data.evaluation is not None
-        self.calibration = bind_samples(load_samples(project.data.calibration, base=example), self.model.inputs)
+        calibration = load_samples(project.data.calibration, base=example)
+        self.calibration: SampleSet = bind_samples(calibration, self.model.inputs)
         evaluation = load_samples(project.data.evaluation, base=example)
         self.evaluation: SampleSet = bind_samples(evaluation, self.model.inputs)
         self.threads, self.folder = threads, folder
 
-    def limit(self, count: int) -> None:
-        """Measure on some of the evaluation samples only."""
-        self.evaluation = take(self.evaluation, count)
+    def limit(self, calibration: int, evaluation: int) -> None:
+        """Use some of the samples only; 0 leaves all."""
+        self.calibration = take(self.calibration, calibration or len(self.calibration))
+        self.evaluation = take(self.evaluation, evaluation or len(self.evaluation))
 
     def context(self, samples: SampleSet, store: str = "store") -> StepContext:
         """Return the context of a step that sees some samples."""

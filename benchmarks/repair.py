@@ -72,14 +72,14 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the step quantize"
     )
+    parser.add_argument("--calibrate", type=int, default=0, help="calibration samples at most; 0 takes all")
     parser.add_argument("--evaluate", type=int, default=0, help="evaluation samples at most; 0 takes all")
     parser.add_argument("--timing-seconds", type=float, default=15.0, help="for each ratio; 0 measures none")
     options = parser.parse_args()
     changes = {key: json.loads(value) for key, value in (each.split("=", 1) for each in options.set)}
     with tempfile.TemporaryDirectory() as folder:
         case = Case(options.example, Path(folder), options.threads)
-        if options.evaluate:
-            case.limit(options.evaluate)
+        case.limit(options.calibrate, options.evaluate)
         print(f"{options.example}: {len(case.calibration)} calibration samples, {len(case.evaluation)} measured")
         print(f"{'':<22}{'SQNR dB':>7}  {'agree %':>8}  {'top-1 %':>8}  {'times faster':<18} seconds (processor)")
         print(f"{'float':<22}{case.measure(case.model)}", flush=True)
