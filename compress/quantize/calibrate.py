@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compress.data.samples import Array, SampleSet
 from compress.errors import DataError
 from compress.model import Model
 from compress.quantize.histogram import BINS, Histogram
+from compress.quantize.padding import drop_padding, find_mask
 from compress.runtimes import Session
 from compress.runtimes.batching import fill_batch, fixed_batch
 
@@ -87,8 +87,11 @@ def calibrate(
         for batch in samples.batches(batch_size(model, samples, session, wanted)):
             feed = fill_batch(batch.inputs, fixed_batch(model))
             observed = {**feed, **(session.run(feed) if wanted else {})}
+            mask = find_mask(feed)
             counting = [
-                pool.submit(_observe, histogram, name, np.asarray(observed[name], np.float32), samples.name)
+                pool.submit(
+                    _observe, histogram, name, np.asarray(drop_padding(observed[name], mask), np.float32), samples.name
+                )
                 for name, histogram in histograms.items()
             ]
             for task in counting:
@@ -109,8 +112,8 @@ def batch_size(model: Model, samples: SampleSet, session: Session, wanted: list[
     return max(1, min(_MAX_BATCH, BATCH_BYTES // max(each, 1)))
 
 
-def _observe(histogram: Histogram, name: str, array: NDArray[np.float32], source: str) -> None:
+def _observe(histogram: Histogram, name: str, array: Array, source: str) -> None:
     try:
-        histogram.observe(array)
+        histogram.observe(np.asarray(array, np.float32))
     except DataError as error:
         raise DataError(f"activation `{name}` is not finite on the samples of {source}", hint=error.hint) from error

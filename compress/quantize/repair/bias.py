@@ -11,6 +11,7 @@ from compress.data.samples import Array, SampleSet
 from compress.model import Model
 from compress.quantize.calibrate import OpenObserved, batch_size
 from compress.quantize.dialects import Grid
+from compress.quantize.padding import drop_padding, find_mask
 from compress.quantize.plan import Plan
 from compress.quantize.repair.channels import observe_channels
 from compress.quantize.repair.equalize import consumer_weight
@@ -145,10 +146,11 @@ def correct_biases(
     for done, place in enumerate(places):
         walk.advance(place.node)
         if rounding is not None and is_roundable(graph.node(place.node)):
-            round_layer(walk, graph, place.node, weights[place.node], rounding)
+            read = map(drop_padding, walk.inputs(place.node), map(find_mask, feeds))
+            round_layer(read, graph, place.node, weights[place.node], rounding)
         shifts = [
-            target[place.node] - _mean(output, place.axis)
-            for output, target in zip(walk.outputs(place.node), wanted, strict=False)
+            target[place.node] - _mean(drop_padding(output, find_mask(feed)), place.axis)
+            for output, target, feed in zip(walk.outputs(place.node), wanted, feeds, strict=False)
         ]
         _shift(graph, place, np.mean(shifts, axis=0))
         progress(done + 1, len(places))
@@ -211,7 +213,8 @@ def _float_means(
             feed = fill_batch(batch.inputs, fixed_batch(model))
             found = session.run(feed)
             feeds.append(feed)
-            means.append({place.node: _mean(found[place.output], place.axis) for place in places})
+            mask = find_mask(feed)
+            means.append({place.node: _mean(drop_padding(found[place.output], mask), place.axis) for place in places})
     return feeds, means
 
 

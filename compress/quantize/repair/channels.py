@@ -10,6 +10,7 @@ from compress.data.samples import Array, SampleSet
 from compress.errors import DataError
 from compress.model import Model
 from compress.quantize.calibrate import OpenObserved, batch_size
+from compress.quantize.padding import drop_padding, find_mask
 from compress.runtimes.batching import fill_batch, fixed_batch
 
 _Floats = NDArray[np.float64]
@@ -78,8 +79,9 @@ def observe_channels(
         for batch in samples.batches(batch_size(model, samples, session, wanted)):
             feed = fill_batch(batch.inputs, fixed_batch(model))
             observed = {**feed, **(session.run(feed) if wanted else {})}
+            mask = find_mask(feed)
             for name, axis in axes.items():
-                seen = _summarise(observed[name], axis)
+                seen = _summarise(drop_padding(observed[name], mask), axis)
                 _check_finite(name, seen, samples.name)
                 found[name] = _merge(found[name], seen) if name in found else seen
             done += len(batch)

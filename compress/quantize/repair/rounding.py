@@ -10,14 +10,13 @@ from compress.data.samples import Array
 from compress.quantize.dialects import Grid
 from compress.quantize.repair.open_graph import OpenGraph
 from compress.quantize.repair.patches import Patches
-from compress.quantize.repair.walk import Walk
 
 _Floats = NDArray[np.float64]
 _DAMPING = 0.01
 """Share of the mean diagonal that is added to it: what few samples say of many inputs is not wholly trusted."""
 
 
-def round_layer(walk: Walk, graph: OpenGraph, stop: str, weight: Array, grid: Grid) -> None:
+def round_layer(read: Iterable[Array], graph: OpenGraph, stop: str, weight: Array, grid: Grid) -> None:
     """Store the integers of a layer's weight such that its outputs keep their spread; its bias is corrected afterwards.
 
     The error of the outputs, but for their mean, is Σ (w - ŵ)ᵀ C (w - ŵ), with C the covariance of what the layer reads
@@ -25,7 +24,7 @@ def round_layer(walk: Walk, graph: OpenGraph, stop: str, weight: Array, grid: Gr
     is passed on to those that are left, in the proportion that C says. Scales stay as they are.
 
     Args:
-        walk: Stands at the layer.
+        read: What the layer reads, dequantized, in batches.
         graph: The quantized graph; changed in place.
         stop: Name of the Conv, Gemm or MatMul.
         weight: Its float weight, in the node's layout.
@@ -40,7 +39,7 @@ def round_layer(walk: Walk, graph: OpenGraph, stop: str, weight: Array, grid: Gr
     assert dequantize is not None  # noqa: S101 - the plan stored it as integers
     scale = graph.constant(dequantize.input[1]).astype(np.float64)
     rows = patches.rows(weight.astype(np.float64))
-    covariance = measure_covariance(walk.inputs(stop), patches)
+    covariance = measure_covariance(read, patches)
     codes = round_compensated(rows, patches.grouped(scale), covariance, grid)
     graph.change(dequantize.input[0], patches.weight(codes).astype(np.int8))
 
