@@ -18,7 +18,8 @@ FEWEST_ROUNDS: Final = 5
 HOPELESS: Final = 1.5
 """An engine whose fastest of the first rounds is slower by this factor than the leader's slowest runs no more."""
 _HOPELESS_AFTER: Final = 3
-_LOOKS: Final = (12, 16, 22, 30, 40, 54, 72, 96, 128, 170, 226, 300)
+LOOKS: Final = (12, 16, 22, 30, 40, 54, 72, 96, 128, 170, 226, 300)
+"""Rounds after which engines are held against the leader; the last ends the race."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +152,14 @@ class _Track:
 def _run(track: _Track, limits: RaceLimits) -> None:
     start = track.clock()
     engines = len(track.running)
-    level = (1 - limits.confidence) / max(1, engines * (engines - 1) * len(_LOOKS))
+    level = (1 - limits.confidence) / max(1, engines * (engines - 1) * len(LOOKS))
     for _ in range(WARM_UP_ROUNDS):
         track.make_round(keep=False)
-    for made in range(1, _LOOKS[-1] + 1):
+    for made in range(1, LOOKS[-1] + 1):
         track.make_round()
         if made == _HOPELESS_AFTER:
             track.drop(lambda mine, best: bool(mine.min() > HOPELESS * best.max()))
-        if made in _LOOKS:
+        if made in LOOKS:
             track.drop(lambda mine, best: surely_slower(mine, best, limits.margin, level))
         if len(track.running) == 1 and made >= FEWEST_ROUNDS:
             return
