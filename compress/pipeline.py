@@ -112,7 +112,9 @@ def _run_steps(steps: tuple[PlannedStep, ...], model: Model, context: StepContex
         task = f"{context.target.name}: {step.name}"
         context.progress(task, 0, 1)
         model = run_step(step.name, step.function, step.settings, model, context)
-        log.info("%s: %s", step.name, dict(model.history[-1].metrics))
+        # A plan of pruning has thousands of numbers: the report holds it.
+        shown = {name: value for name, value in model.history[-1].metrics.items() if not isinstance(value, dict)}
+        log.info("%s: %s", step.name, shown)
         context.progress(task, 1, 1)
     return model
 

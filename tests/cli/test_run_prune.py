@@ -52,6 +52,9 @@ def test_pruning_goes_before_the_other_steps_and_is_reported(compress: Compress,
     assert "amount 40%params" in written
     assert "largest_cuts" in written
     assert "compress.prune-plan/1" not in written
+    logged = (project / "model.compressed" / "run.log").read_text()
+    assert "'amount': '40%params'" in logged
+    assert "compress.prune-plan/1" not in logged
 
 
 def test_threads_and_batch_of_the_measurement_are_those_of_pruning_by_latency(project: Path) -> None:
