@@ -13,7 +13,7 @@ class QatSettings(TrainingSettings):
     """Settings of the step ``qat``: how weights and scales are trained together.
 
     Attributes:
-        learning_rate: Peak, in steps of a weight's own integer grid: 0.01 moves a weight by a hundredth of what 1
+        learning_rate: Peak, in steps of a weight's own integer grid: 0.003 moves a weight by 0.3 % of what 1
             stands for, in every layer and channel alike.
         learn_scales: Which scales are learned: all, those of activations (with their zero points), those of weights, or
             none; the others stay as the calibration chose them.
@@ -29,13 +29,13 @@ class QatSettings(TrainingSettings):
 
     steps: PositiveInt = 500
     batch: PositiveInt = 16
-    learning_rate: PositiveFloat = 0.01
+    learning_rate: PositiveFloat = 3e-3
     weight_decay: NonNegativeFloat = 0.0
     evaluate_every: PositiveInt = 25
     retreat: Share = 0.3
     batch_norm: Literal["auto", "frozen", "train"] = "frozen"
     learn_scales: Literal["all", "activations", "weights", "none"] = "all"
-    scale_learning_rate: PositiveFloat = 2e-3
+    scale_learning_rate: PositiveFloat = 5e-4
     keep_zeros: Literal["sparse", "none"] = "sparse"
     power_of_two: bool = False
     loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
