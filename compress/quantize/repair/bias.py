@@ -145,7 +145,7 @@ def correct_biases(
     weights = {str(node.name): constant for node in model.graph.graph if (constant := constant_of(node, 1)) is not None}
     for done, place in enumerate(places):
         walk.advance(place.node)
-        if rounding is not None and is_roundable(graph.node(place.node)):
+        if rounding is not None and is_roundable(graph.node(place.node), weights[place.node].shape):
             read = map(drop_padding, walk.inputs(place.node), map(find_mask, feeds))
             round_layer(read, graph, place.node, weights[place.node], rounding)
         shifts = [

@@ -50,6 +50,11 @@ class Patches:
             dilations=tuple(attributes.get("dilations", [1] * axes)),
         )
 
+    @property
+    def inputs(self) -> int:
+        """How many numbers one output reads."""
+        return self.shape[0 if self.transposed else 1] * int(np.prod(self.shape[2:]))
+
     def rows(self, weight: _Floats) -> _Floats:
         """Return a weight [outputs, inputs, …] as [groups, outputs, inputs]."""
         if self.strides is None:

@@ -12,6 +12,8 @@ from compress.quantize.repair.open_graph import OpenGraph
 from compress.quantize.repair.patches import Patches
 
 _Floats = NDArray[np.float64]
+MOST_INPUTS = 4096
+"""Inputs of one output at most: their covariance takes 128 MiB."""
 _DAMPING = 0.01
 """Share of the mean diagonal that is added to it: what few samples say of many inputs is not wholly trusted."""
 
@@ -21,7 +23,8 @@ def round_layer(read: Iterable[Array], graph: OpenGraph, stop: str, weight: Arra
 
     The error of the outputs, but for their mean, is Σ (w - ŵ)ᵀ C (w - ŵ), with C the covariance of what the layer reads
     behind the layers that are rounded already. Inputs are rounded one by one, the strongest first; the error of each
-    is passed on to those that are left, in the proportion that C says. Scales stay as they are.
+    is passed on to those that are left, in the proportion that C says. Scales stay as they are, and so do zeros: they
+    may be a pattern that a runtime looks for.
 
     Args:
         read: What the layer reads, dequantized, in batches.
@@ -71,8 +74,10 @@ def round_compensated(rows: _Floats, scale: _Floats, covariance: _Floats, grid: 
     # The upper factor of the inverse: its row i says how those that are left take over the error of i.
     factor = np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2).transpose(0, 2, 1)
     codes = np.empty_like(left)
+    zero = left == 0
     for i in range(inputs):
-        codes[:, :, i] = np.clip(np.rint(left[:, :, i] / scale), grid.low, grid.high)
+        rounded = np.clip(np.rint(left[:, :, i] / scale), grid.low, grid.high)
+        codes[:, :, i] = np.where(zero[:, :, i], 0.0, rounded)
         error = (left[:, :, i] - codes[:, :, i] * scale) / factor[:, i, i, None]
         left[:, :, i + 1 :] -= error[:, :, None] * factor[:, None, i, i + 1 :]
     found = np.empty_like(codes)
@@ -80,7 +85,11 @@ def round_compensated(rows: _Floats, scale: _Floats, covariance: _Floats, grid: 
     return found
 
 
-def is_roundable(node: onnx.NodeProto) -> bool:
-    """Return whether compensated rounding knows what a layer reads: a convolution must state its padding."""
+def is_roundable(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
+    """Return whether compensated rounding can be had for a layer with a weight of some shape.
+
+    A convolution must state its padding, and what an output reads must not be so much that its covariance is a burden.
+    """
+    inputs = Patches.of(node, shape).inputs
     stated = all(each.name != "auto_pad" or each.s in (b"NOTSET", b"VALID") for each in node.attribute)
-    return node.op_type in ("Conv", "Gemm", "MatMul") and stated
+    return node.op_type in ("Conv", "Gemm", "MatMul") and stated and inputs <= MOST_INPUTS

@@ -127,7 +127,19 @@ def changed_codes(before: Model, after: Model) -> int:
     return count
 
 
-def test_a_convolution_whose_padding_follows_from_its_input_is_not_rounded_again() -> None:
-    assert is_roundable(node("Conv", ["x", "w"], ["y"], auto_pad="VALID"))
-    assert not is_roundable(node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER"))
-    assert not is_roundable(node("ConvTranspose", ["x", "w"], ["y"]))
+def test_what_has_implicit_padding_or_too_many_inputs_is_not_rounded_again() -> None:
+    shape = (4, 3, 3, 3)
+    assert is_roundable(node("Conv", ["x", "w"], ["y"], auto_pad="VALID"), shape)
+    assert not is_roundable(node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER"), shape)
+    assert not is_roundable(node("ConvTranspose", ["x", "w"], ["y"]), shape)
+    assert is_roundable(node("Gemm", ["x", "w"], ["y"], transB=1), (5000, 4096))
+    assert not is_roundable(node("Gemm", ["x", "w"], ["y"]), (5000, 4096))
+    assert not is_roundable(node("MatMul", ["x", "w"], ["y"]), (5000, 4096))
+
+
+def test_weights_that_are_zero_stay_zero() -> None:
+    rows = np.random.default_rng(1).standard_normal((1, 8, 24))
+    rows[:, :, ::2] = 0
+    codes = round_compensated(rows, np.full((1, 8), 0.1), np.cov(correlated(24, 500)[0])[None], GRID)
+    assert not codes[:, :, ::2].any()
+    assert codes[:, :, 1::2].any()
