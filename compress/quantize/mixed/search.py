@@ -14,7 +14,7 @@ from compress.quantize.mixed.units import Unit
 log = logging.getLogger("compress")
 
 _SCREENING_SHARE: Final = 0.35
-"""Of the time, for the errors of single units."""
+"""Of the time that is left, for the errors of single units."""
 _PATIENCE: Final = 6
 """Changes in a row that bring nothing before a pass over all of them ends."""
 
@@ -91,11 +91,13 @@ class Search:
 
     def _screen(self) -> dict[Names, float]:
         """Return by how much the error falls with each unit in float, as a share of the signal; as the time allows."""
+        spent = self._clock() - self._start
+        deadline = spent + _SCREENING_SHARE * (self._limits.seconds - spent)
         whole = self._tryout.screen(self._fixed, self._limits.screened)
         gains: dict[Names, float] = {}
         for unit in self._units:
             known = unit.names | self._fixed in self._tryout.archive.gains
-            if not known and self._clock() - self._start > _SCREENING_SHARE * self._limits.seconds:
+            if not known and self._clock() - self._start > deadline:
                 self.out_of_time = True
                 break
             gains[unit.names] = whole - self._tryout.screen(unit.names | self._fixed, self._limits.screened)
@@ -103,11 +105,15 @@ class Search:
         return gains
 
     def _make_path(self, gains: dict[Names, float]) -> list[Names]:
-        """Return growing sets of float layers: units by gain for cost, those that gain nothing left out."""
+        """Return growing sets of float layers: units by gain for cost, then those that there was no time to screen.
+
+        Units that were seen to gain nothing are left out.
+        """
         useful = [unit for unit in self._units if gains.get(unit.names, 0.0) > 0]
         useful.sort(key=lambda unit: -gains[unit.names] / max(unit.cost, 1e-9))
         path = [self._fixed]
-        for unit in useful:
+        unseen = [unit for unit in self._units if unit.names not in gains]
+        for unit in (*useful, *unseen):
             if not unit.names <= path[-1]:
                 path.append(path[-1] | unit.names)
         return path
