@@ -11,7 +11,7 @@ Both tools get the same trained weights, cut channels by L2 magnitude until the 
 by us on the exported graphs; multiples of 8, at least a tenth of each layer stays), and what is left imitates the
 original with the same settings, samples and seed. torch-pruning's nets are exported for that. Its magnitude is the
 mean of the squared norms of a group's tensors and of the gains of BatchNormalization; ours is the mean of the norms of
-the exported kernels, into which BatchNormalization is folded, so torch-pruning also gets a net in that form. Lines that
+the exported tensors. torch-pruning also gets a net with BatchNormalization folded into the convolutions. Lines that
 say "least squares" and "default" (Fisher scores, least squares) use what only we have; the recovery is the same. Of the
 sentiment encoder both cut heads, neurons of the feed-forward layers and the width between layers, to any number.
 
