@@ -34,13 +34,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "smoothing": {**PLAIN, "smooth": True},
     "bias correction": {**PLAIN, "bias_correction": "stepwise"},
     "analytic correction": {**PLAIN, "bias_correction": "analytic"},
-    "all": {"smooth": True},
-    "all, analytic": {"smooth": True, "bias_correction": "analytic"},
-    "all, min-max": {"smooth": True, "observer": "minmax"},
-    "all, percentile": {"smooth": True, "observer": "percentile"},
-    "all, entropy": {"smooth": True, "observer": "entropy"},
-    "all, compensated": {"smooth": True, "rounding": "compensated"},
-    "all, auto": {"smooth": True, "observer": "auto"},
+    "all": {},
+    "all, analytic": {"bias_correction": "analytic"},
+    "all, min-max": {"observer": "minmax"},
+    "all, percentile": {"observer": "percentile"},
+    "all, entropy": {"observer": "entropy"},
+    "all, compensated": {"rounding": "compensated"},
+    "all, auto": {"observer": "auto"},
 }
 
 

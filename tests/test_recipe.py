@@ -34,7 +34,7 @@ def test_a_recipe_file_states_settings_and_the_rest_is_filled_in(tmp_path: Path)
         "observer": "entropy",
         "percentile": 99.99,
         "samples": 2048,
-        "smooth": False,
+        "smooth": True,
         "equalize": True,
         "bias_correction": "stepwise",
         "rounding": "nearest",

@@ -52,7 +52,7 @@ class QuantizeSettings(StepSettings):
 
     observer: Method = "mse"
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
-    smooth: bool = False
+    smooth: bool = True
     equalize: bool = True
     bias_correction: Literal["none", "analytic", "stepwise"] = "stepwise"
     samples: PositiveInt = 2048

@@ -89,7 +89,7 @@ def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> N
         "observer": "mse",
         "percentile": 99.99,
         "samples": 2048,
-        "smooth": False,
+        "smooth": True,
         "equalize": True,
         "bias_correction": "stepwise",
         "rounding": "nearest",
