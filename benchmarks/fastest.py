@@ -3,6 +3,7 @@
     pip install -e '.[openvino]'
     python examples/fetch.py mobilenetv2 photos minilm sentiment
     python benchmarks/fastest.py [mobilenetv2] [resnet50] [minilm] [--threads 1] [--seconds 20]
+        [--calibrate 128] [--evaluate 64]
 
 Every engine is timed in turn with the baseline (the float graph on ONNX Runtime's own kernels, same threads), batch 1;
 the table has the ratio of medians with its 95 % interval, the SQNR of the outputs to the baseline's, and which share of
@@ -47,7 +48,6 @@ from compress.targets import load_target
 ROOT = Path(__file__).parent.parent
 CACHE = Path("~/.cache/edge-compress").expanduser()
 TOKENS = 128
-EVALUATED = 64
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ def export(net: nn.Module, inputs: tuple[TensorSpec, ...]) -> Model:
     return Model.from_ir(export_module(net, inputs, load_target("cpu").opset).graph)
 
 
-def quantize(subject: Subject, folder: Path) -> Model:
-    samples = take(subject.calibration, 128)
+def quantize(subject: Subject, folder: Path, calibrate: int) -> Model:
+    samples = take(subject.calibration, calibrate)
     store = Store(folder / "store")
     context = StepContext(load_target("cpu"), samples, 1, 0, store, lambda *_: None, subject.model)
     return quantize_static(subject.model, QuantizeSettings(), context).model
@@ -169,6 +169,8 @@ class Bench:
     folder: Path
     threads: int
     seconds: float
+    calibrate: int
+    evaluate: int
 
     @property
     def variants(self) -> Variants:
@@ -186,7 +188,7 @@ class Bench:
     def fidelity(self, baseline: Session, engine: Session) -> str:
         """Return how near two engines' outputs are on the evaluation samples."""
         meter = FidelityMeter()
-        for batch in take(self.subject.evaluation, EVALUATED).batches(1):
+        for batch in take(self.subject.evaluation, self.evaluate).batches(1):
             meter.add(baseline.run(batch.inputs), engine.run(batch.inputs), len(batch))
         found = meter.result()
         sqnr = "equal   " if found.sqnr_db is None else f"{found.sqnr_db:5.1f} dB"
@@ -217,7 +219,7 @@ class Bench:
 
 def compare(bench: Bench) -> Iterator[str]:
     """Yield a line for every graph on every execution provider."""
-    graphs = {"float": bench.subject.model, "INT8": quantize(bench.subject, bench.folder)}
+    graphs = {"float": bench.subject.model, "INT8": quantize(bench.subject, bench.folder, bench.calibrate)}
     for name, model in graphs.items():
         (bench.folder / f"{name}.onnx").write_bytes(model.to_bytes())
     rates = bench.rates()
@@ -242,12 +244,15 @@ def main() -> None:
     parser.add_argument("subjects", nargs="*", metavar="MODEL", default=list(SUBJECTS), help=", ".join(SUBJECTS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each engine")
+    parser.add_argument("--calibrate", type=int, default=128, help="samples")
+    parser.add_argument("--evaluate", type=int, default=64, help="samples that outputs are compared on")
     options = parser.parse_args()
     for name in options.subjects:
         with tempfile.TemporaryDirectory() as folder:
             print(f"# {name}, {options.threads} thread(s), batch 1", flush=True)
             subject = SUBJECTS[name](Path(folder))
-            for line in compare(Bench(subject, Path(folder), options.threads, options.seconds)):
+            amounts = options.seconds, options.calibrate, options.evaluate
+            for line in compare(Bench(subject, Path(folder), options.threads, *amounts)):
                 print(line, flush=True)
 
 
