@@ -5,7 +5,8 @@
 
 Each observer runs in a process of its own, which loads the exported float graph (so PyTorch is not in the figures).
 Seconds are of reading the photos, one pass of the model, counting, choosing the ranges and writing Q/DQ. Memory is the
-process's peak resident set; what the imports alone take is printed beside it.
+process's peak resident set; what the imports alone take is printed beside it. Seconds of the processor are all threads'
+together: they do not grow with what else the machine does.
 """
 
 import argparse
@@ -56,11 +57,11 @@ def calibrate(graph: Path, observer: str, samples: int, threads: int) -> dict[st
     imports = peak_bytes()
     with tempfile.TemporaryDirectory() as folder:
         context = StepContext(load_target("cpu"), photos, threads, 0, Store(Path(folder)), lambda *_: None, model)
-        start = time.perf_counter()
         settings = QuantizeSettings(observer=observer, equalize=False, bias_correction="none")  # type: ignore[arg-type]
+        start, processor = time.perf_counter(), time.process_time()
         quantize_static(model, settings, context)
-        seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak": peak_bytes(), "imports": imports}
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
+    return {"seconds": seconds, "processor": processor, "peak": peak_bytes(), "imports": imports}
 
 
 def main() -> None:
@@ -84,7 +85,8 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found = json.loads(done.stdout)
             print(
-                f"{observer:<11} {found['seconds']:5.2f} s  peak {found['peak'] / MEGABYTE:6.0f} MB"
+                f"{observer:<11} {found['seconds']:5.2f} s (processor {found['processor']:5.2f} s)"
+                f"  peak {found['peak'] / MEGABYTE:6.0f} MB"
                 f"  (imports and model {found['imports'] / MEGABYTE:.0f} MB)"
             )
 
