@@ -213,7 +213,6 @@ def main() -> None:
         return
     from quantizer_cases import open_mobilenet
 
-    interpreters = {name: make_environment(name) for name in options.only}
     case = open_mobilenet()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -223,8 +222,8 @@ def main() -> None:
         print("| quantizer | top-1 | agreement | SQNR | speed | size | seconds (of processor) | peak memory |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(options.threads))
-        for name, python in interpreters.items():
-            command = [python, __file__, "--work", name, str(folder)]
+        for name in options.only:
+            command = [make_environment(name), __file__, "--work", name, str(folder)]
             done = subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 print(f"| {name} | failed: {(done.stderr.strip().splitlines() or ['?'])[-1]} |", flush=True)
