@@ -22,7 +22,7 @@ from compress.errors import CompressError, TargetError
 from compress.store import replace_folder
 
 ONNXRUNTIME = "1.27.0"
-"""The newest that starts under QEMU 7.2: 1.29 to 1.31 crash while they are imported (tried 1.20.1 to 1.31.1)."""
+"""The newest that starts under QEMU 7.2: later ones crash while they are imported."""
 
 _LIBRARIES = (
     *("libc6", "libstdc++6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8", "libbz2-1.0", "liblzma5"),

@@ -20,7 +20,7 @@ from compress.errors import TargetError
 from compress.runtimes import Feed
 
 CALL_SECONDS = 900.0
-"""A float convolution network takes half a minute an image under emulation, and the cores may be busy."""
+"""Float convolutions take long under emulation, and the cores may be busy."""
 
 
 class EmulatedSession:
