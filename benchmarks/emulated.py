@@ -1,13 +1,13 @@
-"""What the wrong INT8 dialect costs on a CPU without VNNI: MobileNetV2's engines on an emulated Haswell and Cortex-A76.
+"""What the wrong INT8 dialect costs on a CPU without VNNI: engines on an emulated Haswell and Cortex-A76.
 
     apt-get install qemu-user-static
     python -m compress.devices.prepare
     python examples/fetch.py mobilenetv2 photos
-    python benchmarks/emulated.py [--photos 16]
+    python benchmarks/emulated.py [fashion | mobilenetv2] [--samples 16]
 
-Each engine is calibrated on the 128 photos of the example and runs on some of its evaluation photos, evenly picked.
-SQNR and agreement are against the float model on this machine: on the emulated CPU, and of the same graph computed as
-it is written. Seconds are of the emulation, for one photo, without the start.
+Each engine is calibrated on the example's calibration samples and runs on some of its evaluation samples, evenly
+picked. SQNR and agreement are against the float model on this machine: on the emulated CPU, and of the same graph
+computed as it is written. Seconds are of the emulation, for one sample, without the start.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from quantizer_cases import open_mobilenet
+from quantizer_cases import MODELS, open_case
 
 from compress.data.subset import take
 from compress.devices.cpus import CPUS
@@ -38,11 +38,12 @@ PAIRS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=16)
+    parser.add_argument("what", nargs="?", choices=tuple(MODELS), default="fashion")
+    parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1, help="of the calibration")
     options = parser.parse_args()
-    case = open_mobilenet()
-    photos = take(case.evaluation, options.photos)
+    case = open_case(options.what)
+    samples = take(case.evaluation, options.samples)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store")
         for name, cpu in PAIRS:
@@ -58,7 +59,7 @@ def main() -> None:
                 open_graph(engine, threads=options.threads, simulate=True) as graph,
                 open_emulated(CPUS[cpu], engine) as there,
             ):
-                for batch in photos.batches(1):
+                for batch in samples.batches(1):
                     exact = original.run(batch.inputs)
                     start = time.perf_counter()
                     outputs = there.run(batch.inputs)
@@ -67,7 +68,7 @@ def main() -> None:
                     written.add(exact, graph.run(batch.inputs), 1)
             print(
                 f"{name:<15} {target.dialect:<10} on {cpu:<11} {describe_fidelity(emulated.result())}; as written "
-                f"{describe_fidelity(written.result())}; {len(photos)} photos, {seconds / len(photos):.1f} s each",
+                f"{describe_fidelity(written.result())}; {len(samples)} samples, {seconds / len(samples):.2f} s each",
                 flush=True,
             )
 

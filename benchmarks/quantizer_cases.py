@@ -1,4 +1,4 @@
-"""The MobileNetV2 example as an exported float graph with its samples, for the benchmarks of quantizers."""
+"""An example as an exported float graph with its samples, for the benchmarks of quantizers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from compress.intake import IntakeOptions, take_in
 from compress.model import Model
 from compress.project import load_project
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "mobilenetv2"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+MODELS = {"fashion": "model.pt", "mobilenetv2": "model.pth"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +25,18 @@ class Case:
     metric: Metric
 
 
-def open_mobilenet() -> Case:
-    """Return the case; `python examples/fetch.py mobilenetv2 photos` brings its files."""
-    path = EXAMPLE / "model.pth"
-    project = load_project(path)
-    options = IntakeOptions(inputs=project.model.inputs, factory=project.model.factory, search_path=EXAMPLE)
-    model = take_in(path, options).model
+def open_case(name: str) -> Case:
+    """Return the case of an example; ``python examples/fetch.py mobilenetv2 photos`` brings what MobileNetV2 needs."""
+    folder = EXAMPLES / name
+    project = load_project(folder / MODELS[name])
+    options = IntakeOptions(inputs=project.model.inputs, factory=project.model.factory, search_path=folder)
+    model = take_in(folder / MODELS[name], options).model
     calibration, evaluation = project.data.calibration, project.data.evaluation
     assert calibration is not None
     assert evaluation is not None
     return Case(
         model,
-        bind_samples(load_samples(calibration, base=EXAMPLE), model.inputs),
-        bind_samples(load_samples(evaluation, base=EXAMPLE), model.inputs),
-        load_metric(project.data.metric, EXAMPLE),
+        bind_samples(load_samples(calibration, base=folder), model.inputs),
+        bind_samples(load_samples(evaluation, base=folder), model.inputs),
+        load_metric(project.data.metric, folder),
     )

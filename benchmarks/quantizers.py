@@ -211,9 +211,9 @@ def main() -> None:
     if options.work:
         work(options.work[0], Path(options.work[1]))
         return
-    from quantizer_cases import open_mobilenet
+    from quantizer_cases import open_case
 
-    case = open_mobilenet()
+    case = open_case("mobilenetv2")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "float.onnx").write_bytes(case.model.to_bytes())
