@@ -9,12 +9,14 @@ from compress.contestants import Entry, Graph, Stage, fidelity_db, race_entries
 from compress.data.samples import SampleSet
 from compress.engines import Engines, Shipped
 from compress.errors import CompressError
+from compress.gate import Policy
 from compress.measure.fidelity import Outputs
 from compress.measure.race import RaceLimits
 from compress.options import Plan
 from compress.precision import count_precisions
 from compress.report.contest import state_finding
 from compress.report.speed_record import Contest, Contestant
+from compress.report.units import format_bytes
 from compress.runtimes import Engine, Feed
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.runtimes.engine_options import EngineOptions
@@ -25,6 +27,7 @@ log = logging.getLogger("compress")
 
 _CHECKED_SAMPLES = 8
 _FIRST_RACE_SHARE = 0.6
+_SIZE_STEP = "weight-only"
 
 
 def choose_engine(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> Engines:
@@ -71,7 +74,9 @@ def _hold_contest(arena: _Arena) -> tuple[Entry, Contest]:
     start = time.perf_counter()
     threads, seconds = arena.plan.options.threads, arena.plan.engine.seconds
     variants = arena.runtime.list_variants(threads=threads, providers=arena.plan.engine.providers)
+    barred = _why_original_may_not_race(arena.engines, arena.baseline, arena.plan.policy)
     entries = _candidates(arena.engines, variants.options, arena.baseline)
+    entries = [entry for entry in entries if barred is None or entry.graph != "original"]
     stage = _set_stage(arena, entries[0])
     place, told = race_entries(stage, entries, RaceLimits(seconds=_FIRST_RACE_SHARE * seconds))
     winner = entries[place or 0]
@@ -85,7 +90,7 @@ def _hold_contest(arena: _Arena) -> tuple[Entry, Contest]:
     return winner, Contest(
         engines=told,
         settings=settings,
-        absent=tuple(map(_say_absent, variants.absent)),
+        absent=(*map(_say_absent, variants.absent), *([barred] if barred else [])),
         shipped=winner.how,
         finding=state_finding(told, settings),
         threads=threads,
@@ -102,6 +107,16 @@ def _candidates(engines: Engines, variants: tuple[EngineOptions, ...], baseline:
         graphs.append(("original", "float32 original"))
     paths = {"compressed": engines.compressed.graph, "original": baseline.graph}
     return [Entry(graph, name, paths[graph], options) for graph, name in graphs for options in variants]
+
+
+def _why_original_may_not_race(engines: Engines, baseline: Engine, policy: Policy) -> str | None:
+    """Return why the original graph is no choice however fast it is, or None: where size was asked for, it counts."""
+    if policy.max_size is not None and baseline.size() > policy.max_size:
+        sizes = f"{format_bytes(baseline.size())}, the limit is {format_bytes(policy.max_size)}"
+        return f"float32 original: it has {sizes}."
+    if any(record.step == _SIZE_STEP for record in engines.model.history):
+        return f"float32 original: the step `{_SIZE_STEP}` is there to save bytes, not time."
+    return None
 
 
 def _set_stage(arena: _Arena, default: Entry) -> Stage:

@@ -17,7 +17,7 @@ from compress.engines import Engines, Shipped, build_engines, measure_engines
 from compress.errors import TargetError
 from compress.gate import Policy
 from compress.measure.race import race_engines
-from compress.model import Model
+from compress.model import Model, StepRecord
 from compress.options import Plan, RunOptions
 from compress.project import EngineTable, Project
 from compress.recipe import load_recipe
@@ -171,6 +171,33 @@ def test_the_original_is_shipped_where_it_is_faster_and_the_report_says_so(arran
         "The original graph is shipped: compressing it makes nothing faster on this machine" in chosen.contest.finding
     )
     assert chosen.contest.shipped == "float32 original on OpenVINO"
+
+
+def test_the_original_may_not_race_where_it_is_larger_than_the_limit(arrange: partial[Arranged]) -> None:
+    fast = {**FOUR, ("original", OPENVINO): 0.1}
+    limited = replace(plan(), policy=Policy(max_size=1))
+    chosen = arrange(fast).hold(limited)
+    assert list(outcomes(chosen)) == ["compressed on ONNX Runtime's own kernels", "compressed on OpenVINO"]
+    assert chosen.contest is not None
+    size = chosen.baseline.size() if chosen.baseline else 0
+    assert chosen.contest.absent[-1] == f"float32 original: it has {size} B, the limit is 1 B."
+    roomy = arrange(fast).hold(replace(plan(), policy=Policy(max_size=size)))
+    assert roomy.shipped is not None
+    assert roomy.shipped.graph == "original"
+
+
+def test_a_graph_that_was_made_small_is_not_given_up_for_a_faster_original(
+    arrange: partial[Arranged], tmp_path: Path
+) -> None:
+    arranged = arrange({**FOUR, ("original", CPU): 0.1})
+    record = StepRecord("weight-only", {}, 1.0, {}, "0" * 64, "1" * 64)
+    small = net(2.0).with_record(record)
+    arranged.engines = build_engines(net(1.0), small, TARGET, tmp_path / "small", quiet)
+    chosen = arranged.hold()
+    assert chosen.shipped is not None
+    assert chosen.shipped.graph == "compressed"
+    assert chosen.contest is not None
+    assert chosen.contest.absent[-1] == ("float32 original: the step `weight-only` is there to save bytes, not time.")
 
 
 def test_the_compressed_graph_wins_a_tie(arrange: partial[Arranged]) -> None:
