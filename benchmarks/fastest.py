@@ -29,6 +29,7 @@ from compress.data.subset import take
 from compress.data.synthetic import synthesize
 from compress.intake import IntakeOptions, take_in
 from compress.intake.export import export_module
+from compress.intake.simplify import simplify
 from compress.measure.fidelity import FidelityMeter
 from compress.measure.latency import measure_latency
 from compress.measure.peaks import Rates, measure_rates
@@ -151,7 +152,10 @@ def join_sentences(path: Path, count: int) -> dict[str, np.ndarray]:
 
 
 def export(net: nn.Module, inputs: tuple[TensorSpec, ...]) -> Model:
-    return Model.from_ir(export_module(net, inputs, load_target("cpu").opset).graph)
+    """Return the graph of a net as the intake leaves it."""
+    exported = export_module(net, inputs, load_target("cpu").opset)
+    simplify(exported.graph)
+    return Model.from_ir(exported.graph)
 
 
 def quantize(subject: Subject, folder: Path, calibrate: int) -> Model:
