@@ -1,9 +1,10 @@
-"""Mixed precision: what searches of two minutes make of MobileNetV2 here, and whether they keep to their time.
+"""Mixed precision: what searches of two minutes make of a model here, and whether they keep to their time.
 
-    python examples/fetch.py mobilenetv2 photos
-    python benchmarks/mixed.py [--time-budget 120] [--search min_sqnr_db=18] [--search min_speedup=1.5] [--diagnose 30]
+    python examples/fetch.py mobilenetv2 photos minilm sentiment
+    python benchmarks/mixed.py [mobilenetv2] [--time-budget 120] [--diagnose 30]
+        [--search min_sqnr_db=18] [--search min_speedup=1.5]
 
-A search sees the calibration photos only, without labels. The table is measured on the evaluation photos, with the
+A search sees the calibration samples only, without labels. The table is measured on the evaluation samples, with the
 engine in ONNX Runtime, latency interleaved with the float original's at one thread. ``--steps quantize qat`` puts a
 training before the searches, each of which starts from the same INT8 model; ``--diagnose 30`` prints the layers that
 lose most in it, and the time that took.
@@ -17,14 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compress.data.binding import bind_samples
-from compress.data.recipes import load_samples
+from subjects import SUBJECTS
+
 from compress.data.samples import SampleSet
-from compress.intake import IntakeOptions, take_in
 from compress.latency_meter import LatencyMeter, Timing
 from compress.measure.fidelity import compare_outputs
 from compress.model import Model
-from compress.project import load_project
 from compress.quantize.diagnosis.table import diagnose
 from compress.quantize.mixed.step import MixedSettings, mix_precision
 from compress.recipe import load_recipe
@@ -34,25 +33,17 @@ from compress.steps import StepContext, run_step
 from compress.store import Store
 from compress.targets import load_target
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "mobilenetv2"
 BATCH = 16
 
 
-def load(folder: Path, threads: int) -> tuple[StepContext, SampleSet]:
-    """Return the context of the steps and the evaluation photos."""
-    path = EXAMPLE / "model.pth"
-    project = load_project(path)
-    options = IntakeOptions(inputs=project.model.inputs, factory=project.model.factory, search_path=EXAMPLE)
-    model = take_in(path, options).model
-    assert project.data.calibration is not None
-    assert project.data.evaluation is not None
-    calibration, evaluation = (
-        bind_samples(load_samples(spec, base=EXAMPLE), model.inputs)
-        for spec in (project.data.calibration, project.data.evaluation)
+def load(name: str, folder: Path, threads: int) -> tuple[StepContext, SampleSet]:
+    """Return the context of the steps and the evaluation samples."""
+    subject = SUBJECTS[name](folder)
+    store = Store(folder / "store")
+    context = StepContext(
+        load_target("cpu"), subject.calibration, threads, 0, store, lambda *_: None, original=subject.model
     )
-    target = load_target("cpu")
-    context = StepContext(target, calibration, threads, 0, Store(folder), lambda *_: None, original=model)
-    return context, evaluation
+    return context, subject.evaluation
 
 
 def make_int8(
@@ -103,6 +94,7 @@ def search(model: Model, text: str, seconds: float, context: StepContext, evalua
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", choices=SUBJECTS, default="mobilenetv2")
     parser.add_argument("--time-budget", type=float, default=120.0)
     parser.add_argument("--search", action="append", default=[], metavar="KEY=VALUE[,KEY=VALUE]")
     parser.add_argument("--steps", nargs="+", default=["quantize"])
@@ -111,7 +103,7 @@ def main() -> None:
     parser.add_argument("--diagnose", type=float, default=0.0, metavar="SECONDS")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        context, evaluation = load(Path(name) / "store", chosen.threads)
+        context, evaluation = load(chosen.model, Path(name), chosen.threads)
         model = context.original
         for step, model, seconds in make_int8(context, Path(name), chosen.steps, chosen.set):
             show(step, model, seconds, context, evaluation)
