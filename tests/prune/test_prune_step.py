@@ -97,6 +97,13 @@ def test_rounds_are_trained_one_by_one_within_one_budget(tmp_path: Path, monkeyp
     assert budgets == [60.0]
 
 
+def test_a_recovery_that_no_longer_improves_ends_by_itself(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"amount": "50%macs", "importance": "l2", "allocation": "global", "evaluate_every": 2}
+    result = run(wide_network(), tmp_path, steps=1000, learning_rate=1e-9, **settings)
+    stopped = PruneSettings(amount="50%macs").patience * 2
+    assert stopped <= number(result, "training_steps") < 1000
+
+
 def test_the_plan_in_the_metrics_makes_the_same_cuts_again(tmp_path: Path) -> None:
     model = wide_network()
     result = run(model, tmp_path, amount="60%macs", rounds=2, **CAREFREE)
