@@ -5,40 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from compress.assembly import (
-    check_export,
-    describe_run,
-    describe_target,
-    describe_unbuilt,
-    with_attempts,
-    with_verdict,
-)
-from compress.batch_norm import fold_batch_norm
-from compress.contest import choose_engine
-from compress.data.gather import RunData, gather_samples, load_if_named
-from compress.engines import build_engines, measure_engines
-from compress.errors import CompressError, TargetError
-from compress.gate import best_record, judge, misses_budget, worst
-from compress.intake import Intake, take_in
-from compress.machine import core_count
-from compress.model import Model
-from compress.options import Plan, RunOptions, resolve
-from compress.quantize.diagnosis.table import diagnose_if_possible
-from compress.recipe import PlannedStep
+from compress.assembly import check_export, describe_run
+from compress.attempts import run_target
+from compress.data.gather import gather_samples, load_if_named
+from compress.gate import worst
+from compress.intake import take_in
+from compress.options import RunOptions, resolve
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
-from compress.report.record import Report, TargetRecord
-from compress.speed import explain_speed
-from compress.steps import Progress, StepContext, run_step
-from compress.store import Workspace, open_workspace, replace_folder, write_atomically
-from compress.targets import Target
+from compress.report.record import Report
+from compress.steps import Progress
+from compress.store import open_workspace, write_atomically
 
 log = logging.getLogger("compress")
-
-_DIAGNOSED = 8
-"""Samples that layers are diagnosed on."""
-_DIAGNOSIS_SECONDS = 20.0
-"""For the measurements that are only worth their time where accuracy was lost."""
 
 
 def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
@@ -57,7 +36,7 @@ def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
         data = gather_samples(calibration, evaluation, source.model.inputs, options.seed)
         checked = check_export(source, data.evaluation)
         write_atomically(work.staging / "model.onnx", source.model.to_bytes())
-        records = tuple(_run_target(target, source, data, plan, work, progress) for target in plan.targets)
+        records = tuple(run_target(target, source, data, plan, work, progress) for target in plan.targets)
         verdict = worst([record.verdict for record in records], [record.target for record in records])
         report = describe_run(plan, source, data, checked, records, verdict)
         write_atomically(work.staging / "recipe.lock.toml", plan.lock(report).encode())
@@ -65,75 +44,6 @@ def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
         write_report(report, work.staging / "report.json")
         work.publish()
     return report
-
-
-def _run_target(
-    target: Target, source: Intake, data: RunData, plan: Plan, work: Workspace, progress: Progress
-) -> TargetRecord:
-    """Return everything about one target, of the best attempt; one that is within the accuracy budget is the last."""
-    log.info("target %s: runtime %s, dialect %s", target.name, target.runtime, target.dialect)
-    context = StepContext(
-        target,
-        data.calibration,
-        core_count(),
-        plan.options.seed,
-        work.store,
-        progress,
-        original=source.trainable,
-        metric=plan.metric,
-    )
-    tried: list[TargetRecord] = []
-    kept = source.model
-    problems: list[str] = []
-    for number, steps in enumerate(plan.recipe.attempts):
-        if number >= plan.recipe.contest and not misses_budget(best_record(tried), plan.policy):
-            break
-        try:
-            model = fold_batch_norm(_run_steps(steps, source.trainable, context))
-        except CompressError as error:
-            if not tried:
-                raise
-            log.warning("%s: attempt %d: %s (%s)", target.name, number + 1, error.message, error.hint)
-            problems.append(f"Attempt {number + 1} of recipe {plan.recipe.name} came to nothing: {error.message}.")
-            continue
-        folder = work.scratch / f"{target.name}-{number}"
-        tried.append(_build_and_measure(target, source.model, model, data, plan, folder=folder, progress=progress))
-        if tried[-1].engine is not None and tried[-1] is best_record(tried):
-            replace_folder(folder, work.staging / "engine" / target.name)
-            kept = model
-    best = best_record(tried)
-    missed = misses_budget(best, plan.policy)
-    layers = diagnose_if_possible(kept, context, samples=_DIAGNOSED, seconds=_DIAGNOSIS_SECONDS if missed else 0.0)
-    return with_attempts(best, tried, problems).model_copy(update={"layers": layers})
-
-
-def _run_steps(steps: tuple[PlannedStep, ...], model: Model, context: StepContext) -> Model:
-    for step in steps:
-        task = f"{context.target.name}: {step.name}"
-        context.progress(task, 0, 1)
-        model = run_step(step.name, step.function, step.settings, model, context)
-        # A plan of pruning has thousands of numbers: the report holds it.
-        shown = {name: value for name, value in model.history[-1].metrics.items() if not isinstance(value, dict)}
-        log.info("%s: %s", step.name, shown)
-        context.progress(task, 1, 1)
-    return model
-
-
-def _build_and_measure(
-    target: Target, original: Model, model: Model, data: RunData, plan: Plan, *, folder: Path, progress: Progress
-) -> TargetRecord:
-    """Return the record of one candidate, its engine in the folder."""
-    try:
-        built = build_engines(original, model, target, folder, progress)
-    except TargetError as error:
-        log.warning("%s: %s (%s)", target.name, error.message, error.hint)
-        measurements = describe_unbuilt(target, model, error)
-    else:
-        engines = choose_engine(built, data.evaluation, plan, progress)
-        measured = measure_engines(engines, data.evaluation, plan, progress)
-        speed = explain_speed(engines, measured, data.evaluation, plan, progress)
-        measurements = describe_target(engines, model, measured, speed)
-    return with_verdict(measurements, judge(measurements, plan.policy))
 
 
 @contextmanager

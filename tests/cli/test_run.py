@@ -124,7 +124,7 @@ def test_a_resumed_run_takes_finished_steps_from_the_store(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("compress.pipeline.build_engines", killed)
+        patch.setattr("compress.attempts.build_engines", killed)
         stopped = compress("run", "model.onnx", "--target", NULL, *FAST)
     assert stopped.code == 130
     assert "--resume" in stopped.err

@@ -30,7 +30,7 @@ SPARSE = 'steps = ["sparsify"]\n[sparsify]\n'
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine, threads mostly wait for each other."""
-    monkeypatch.setattr("compress.pipeline.core_count", lambda: 1)
+    monkeypatch.setattr("compress.attempts.core_count", lambda: 1)
 
 
 def test_pruning_goes_before_the_other_steps_and_is_reported(compress: Compress, project: Path) -> None:
