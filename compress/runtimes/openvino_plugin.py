@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from compress.errors import TargetError
+from compress.machine import cpu_name
 from compress.runtimes.engine_options import EngineOptions, FloatPrecision
 
 if TYPE_CHECKING:
@@ -36,27 +37,41 @@ def find_library() -> Path | None:
     return path if path.is_file() else None
 
 
-@cache
 def find_device() -> "OrtEpDevice":
     """Return this machine's CPU as the plugin sees it; ONNX Runtime loads the plugin for it once in a process.
 
     Raises:
-        TargetError: The plugin is not installed, or ONNX Runtime or the plugin refuses.
+        TargetError: The plugin is not installed, ONNX Runtime or the plugin refuses, or it lists no device here.
     """
     import onnxruntime
 
     library = find_library()
     if library is None:
         raise TargetError("the OpenVINO execution provider is not installed", hint=INSTALL)
+    _register(library)
+    for device in onnxruntime.get_ep_devices():
+        if device.ep_name == _EP and device.ep_metadata.get("ov_device") == "CPU":
+            return device
+    raise TargetError(
+        f"OpenVINO's plugin lists no device on this CPU ({cpu_name()})",
+        hint="nothing to install: ONNX Runtime's own kernels are used; --providers cpu leaves OpenVINO out",
+    )
+
+
+@cache
+def _register(library: Path) -> None:
+    """Have ONNX Runtime load the plugin: it takes a name once in a process, and says no to the second time.
+
+    Raises:
+        TargetError: It cannot be loaded.
+    """
+    import onnxruntime
+
     try:
         onnxruntime.register_execution_provider_library(REGISTRATION, str(library))
     except Exception as error:  # noqa: BLE001 the binding raises whatever the plugin's loader does
         reason = " ".join(str(error).split())
         raise TargetError(f"ONNX Runtime cannot load the OpenVINO plugin: {reason}", hint=INSTALL) from None
-    for device in onnxruntime.get_ep_devices():
-        if device.ep_name == _EP and device.ep_metadata.get("ov_device") == "CPU":
-            return device
-    raise TargetError("the OpenVINO plugin finds no CPU here", hint="leave it out: --providers cpu")
 
 
 def float_precisions() -> tuple[FloatPrecision, ...]:

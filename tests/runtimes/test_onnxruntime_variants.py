@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,6 @@ OPENVINO = EngineOptions(provider="openvino")
 @pytest.fixture
 def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_plugin, "_MODULE", "a_plugin_that_is_not_there")
-    monkeypatch.setattr(openvino_plugin, "find_device", openvino_plugin.find_device.__wrapped__)
-    monkeypatch.setattr(onnxruntime_variants, "find_device", openvino_plugin.find_device)
 
 
 def with_precisions(monkeypatch: pytest.MonkeyPatch, *precisions: FloatPrecision) -> None:
@@ -40,6 +39,12 @@ def test_what_is_not_installed_is_left_out_with_the_command_that_installs_it() -
     assert 'pip install "edge-compress[openvino]"' in found.absent[0].reason
 
 
+@pytest.fixture
+def fresh_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_plugin, "_register", cache(openvino_plugin._register.__wrapped__))
+
+
+@pytest.mark.usefixtures("fresh_plugin")
 def test_a_plugin_that_does_not_load_is_left_out_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -47,18 +52,33 @@ def test_a_plugin_that_does_not_load_is_left_out_with_the_reason(
     broken.write_bytes(b"not a library")
     monkeypatch.setattr(openvino_plugin, "find_library", lambda: broken)
     with pytest.raises(TargetError, match=r"ONNX Runtime cannot load the OpenVINO plugin: .*plugin\.so") as caught:
-        openvino_plugin.find_device.__wrapped__()
+        openvino_plugin.find_device()
     assert "\n" not in caught.value.message
 
 
-def test_a_plugin_without_a_cpu_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fresh_plugin")
+def test_a_plugin_without_a_device_says_so_every_time_and_suggests_no_installation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     import onnxruntime as library
 
+    registered: list[str] = []
+
+    def register(name: str, path: str) -> None:
+        if name in registered:
+            raise RuntimeError(f"EP library is already registered under {name}")
+        registered.append(name)
+
     monkeypatch.setattr(openvino_plugin, "find_library", lambda: tmp_path)
-    monkeypatch.setattr(library, "register_execution_provider_library", lambda *_: None)
+    monkeypatch.setattr(openvino_plugin, "cpu_name", lambda: "AMD EPYC")
+    monkeypatch.setattr(library, "register_execution_provider_library", register)
     monkeypatch.setattr(library, "get_ep_devices", list)
-    with pytest.raises(TargetError, match="finds no CPU here"):
-        openvino_plugin.find_device.__wrapped__()
+    for _ in range(2):
+        with pytest.raises(TargetError) as caught:
+            openvino_plugin.find_device()
+        assert caught.value.message == "OpenVINO's plugin lists no device on this CPU (AMD EPYC)"
+        assert caught.value.hint.startswith("nothing to install")
+        assert "pip" not in caught.value.hint
 
 
 def test_own_kernels_only_where_the_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
