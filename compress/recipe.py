@@ -25,6 +25,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
         "quantize_with_onnxruntime",
         "OrtSettings",
     ),
+    "reconstruct": ("compress.quantize.reconstruct.step", "reconstruct", "ReconstructSettings"),
     "mixed": ("compress.quantize.mixed.step", "mix_precision", "MixedSettings"),
     "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
 }
@@ -35,6 +36,7 @@ RECIPES: dict[str, str] = {
     "best": 'steps = ["quantize", "qat", "mixed"]\n[mixed]\nmin_speedup = 1.5',
     "int8": 'steps = ["quantize"]',
     "int8-mixed": 'steps = ["quantize", "mixed"]',
+    "int8-reconstruct": 'steps = ["quantize", "reconstruct"]',
     "int8-qat": 'steps = ["quantize", "qat"]',
     "int8-weights": 'steps = ["weight-only"]\n[weight-only]\nbits = 8',
     "int4-weights": 'steps = ["weight-only"]',

@@ -1,5 +1,6 @@
 """The step ``quantize``: static post-training quantization to INT8 in the target's dialect."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal, Self
@@ -13,6 +14,7 @@ from compress.data.subset import take
 from compress.errors import ConditionError, ModelError
 from compress.model import JsonValue, Model
 from compress.quantize.calibrate import Calibration, OpenObserved, calibrate
+from compress.quantize.comparison import compare_to_original, decibels
 from compress.quantize.dialects import DIALECTS, Dialect
 from compress.quantize.layers import remember_unquantized
 from compress.quantize.plan import Plan, observed_values, plan_quantization
@@ -31,6 +33,12 @@ from compress.runtimes import Session, open_graph
 from compress.steps import StepContext, StepResult, StepSettings
 
 _PER_AXIS_OPSET = 13
+_JUDGED = 64
+"""Samples that say whether a repair helps."""
+_CLEARLY_WORSE = 0.5
+"""Decibels; less is chance."""
+
+log = logging.getLogger("compress")
 
 
 class QuantizeSettings(StepSettings):
@@ -44,7 +52,7 @@ class QuantizeSettings(StepSettings):
         equalize: Whether the channels of activations are brought to like sizes first, by scaling weights.
         bias_correction: How the shift that quantization gives the mean of a channel is taken back: measured layer by
             layer (``stepwise``), computed from the rounded weights and the means of what they read (``analytic``), or
-            not at all.
+            not at all. It is left out where it takes the outputs away from the float model's.
         samples: Calibration samples at most, spread over the set: training wants many thousands, ranges do not.
         rounding: How weights become integers; ``compensated`` lets the weights that are still float make up for those
             that are rounded, layer by layer on the samples. It goes with ``bias_correction = "stepwise"``.
@@ -93,9 +101,11 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
     places = find_biases(plan)
     unquantized = graph.clone()
     insert_qdq(graph.graph, plan, dialect, activations)
-    result = Model.from_ir(graph, model.history)
+    result, corrected = Model.from_ir(graph, model.history), 0
     if settings.bias_correction != "none" and places:
-        result = _correct_biases(result, float_model, places, settings, context)
+        repaired = _correct_biases(result, float_model, places, settings, context)
+        if not _is_farther(repaired, result, float_model, context):
+            result, corrected = repaired, len(places)
     remember_unquantized(context.store, result, unquantized)
     check_quantized(result, dialect)
     metrics: Mapping[str, JsonValue] = {
@@ -105,7 +115,7 @@ def quantize_static(model: Model, settings: QuantizeSettings, context: StepConte
         "integer_nodes": len(plan.nodes),
         "smoothed_norms": len(copied),
         "equalized_groups": len(scaled),
-        "corrected_biases": len(places) if settings.bias_correction != "none" else 0,
+        "corrected_biases": corrected,
     }
     return StepResult(result, metrics)
 
@@ -154,6 +164,20 @@ def _correct_biases(
         progress=progress,
         rounding=DIALECTS[context.target.dialect].weight if settings.rounding == "compensated" else None,
     )  # fmt: skip
+
+
+def _is_farther(repaired: Model, plain: Model, model: Model, context: StepContext) -> bool:
+    """Return whether repair clearly took the outputs away from the float model's.
+
+    Where a few places of an activation are very large (the first token of a sentence), so are the errors there, and
+    taking back their mean moves all the others.
+    """
+    samples = take(context.calibration, _JUDGED)
+    before, after = (decibels(compare_to_original(model, found, samples, context)) for found in (plain, repaired))
+    farther = after < before - _CLEARLY_WORSE
+    if farther:
+        log.info("quantize: correcting biases took the outputs from %.2f to %.2f dB: left out", before, after)
+    return farther
 
 
 def check_float(graph: ir.Model) -> None:

@@ -38,7 +38,9 @@ class LearnedParts:
 class _Quantizers:
     """The quantizers of all sites, by the names of their scales."""
 
-    def __init__(self, quantized: Model, sites: QuantizedSites, *, power_of_two: bool) -> None:
+    def __init__(
+        self, quantized: Model, sites: QuantizedSites, weights: type[WeightQuantizer], *, power_of_two: bool
+    ) -> None:
         initializers = quantized.graph.graph.initializers
 
         def array(name: str) -> NDArray[np.generic]:
@@ -54,9 +56,7 @@ class _Quantizers:
             for site in sites.activations
         }
         self.weights = {
-            site.scale: WeightQuantizer(
-                site, torch.from_numpy(array(site.scale).astype(np.float32)), power_of_two=power_of_two
-            )
+            site.scale: weights(site, torch.from_numpy(array(site.scale).astype(np.float32)), power_of_two=power_of_two)
             for site in sites.weights
         }
         self.biases = {
@@ -87,6 +87,7 @@ class QuantizedNet(GraphNet):
         *,
         power_of_two: bool = False,
         sparse: Collection[str] = (),
+        weights: type[WeightQuantizer] = WeightQuantizer,
     ) -> None:
         """Make the student.
 
@@ -96,6 +97,7 @@ class QuantizedNet(GraphNet):
             dialect: The one that the graph was quantized in.
             power_of_two: Whether all scales become powers of two.
             sparse: Names of stored weights, integers, of which those that are zero stay zero.
+            weights: How weights learn.
 
         Raises:
             OperatorError: The graph has operators that cannot be trained.
@@ -103,7 +105,7 @@ class QuantizedNet(GraphNet):
         sites = find_sites(quantized, original, dialect)
         latents = [*(site.latent for site in sites.weights), *(site.latent for site in sites.biases)]
         trained = dict.fromkeys((*trainable_initializers(sites.model.graph.graph), *latents))
-        quantizers = _Quantizers(quantized, sites, power_of_two=power_of_two)
+        quantizers = _Quantizers(quantized, sites, weights, power_of_two=power_of_two)
         super().__init__(sites.model, trainable=trained, kernels=quantizers.kernels())
         self.sites: QuantizedSites = sites
         self._parts = quantizers
@@ -130,6 +132,10 @@ class QuantizedNet(GraphNet):
         weights = tuple(self._latent(site.latent) for site in self.sites.weights)
         named = {id(parameter) for parameter in (*activations, *scales, *weights)}
         return LearnedParts(weights, tuple(p for p in self.parameters() if id(p) not in named), activations, scales)
+
+    def range_of(self, scale: str) -> tuple[nn.Parameter, ...]:
+        """Return what is learned of the range of the activations with a scale of that name."""
+        return tuple(self._parts.activations[scale].parameters())
 
     def project(self) -> None:
         """Bring scales, zero points and sparse weights back to what is allowed; call it after each optimizer step."""
