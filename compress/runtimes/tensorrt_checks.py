@@ -20,6 +20,7 @@ from compress.errors import TargetError
 from compress.model import Model
 
 _MIND = "quantize with the dialect s8s8-symmetric"
+_REFUSED = frozenset({ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16})
 _INTEGER_FORM = frozenset(
     {
         "ConvInteger",
@@ -78,10 +79,23 @@ def _check_node(node: ir.Node) -> Iterator[Problem]:
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None
     if zero_point is not None:
         yield from _check_zero_point(node, zero_point)
-    elif node.op_type == "QuantizeLinear" and node.attributes.get_int("output_dtype", 0) == 0:
-        yield Problem(_name(node), "without zero point it makes uint8", f"give it an int8 zero point of 0: {_MIND}")
+    else:
+        yield from _check_type(node)
     if node.op_type == "DequantizeLinear" and _type(node.inputs[0]) is ir.DataType.INT32:
         yield Problem(_name(node), "dequantizes int32 (a quantized bias)", "keep biases in float")
+
+
+def _check_type(node: ir.Node) -> Iterator[Problem]:
+    """Find integer types that no zero point tells of: ``output_dtype``, its default, and stored constants."""
+    if node.op_type == "QuantizeLinear":
+        kind = ir.DataType(node.attributes.get_int("output_dtype", 0) or ir.DataType.UINT8)
+        verb = "makes"
+    else:
+        kind = _type(node.inputs[0]) or ir.DataType.UNDEFINED
+        verb = "takes"
+    if kind in _REFUSED and (verb == "makes" or _constant(node.inputs[0]) is not None):
+        reason = f"without zero point it {verb} {kind.name.lower()}"
+        yield Problem(_name(node), reason, f"give it an int8 zero point of 0: {_MIND}")
 
 
 def _check_scale(node: ir.Node) -> Iterator[Problem]:
@@ -98,7 +112,7 @@ def _check_scale(node: ir.Node) -> Iterator[Problem]:
 def _check_zero_point(node: ir.Node, zero_point: ir.Value) -> Iterator[Problem]:
     kind = _type(zero_point)
     value = _constant(zero_point)
-    if kind in (ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16):
+    if kind in _REFUSED:
         yield Problem(_name(node), f"its zero point is {kind.name.lower()}, not int8", _MIND)
     elif value is None:
         yield Problem(_name(node), "its zero point is computed, not constant", f"calibrate the ranges: {_MIND}")

@@ -1,3 +1,6 @@
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import helper
@@ -5,6 +8,8 @@ from qdq_graphs import Sketch, attention_net, residual_net
 
 from compress.errors import TargetError
 from compress.model import Model
+from compress.runtimes.engine_files import write_graph
+from compress.runtimes.tensorrt_builder import build_plan
 from compress.runtimes.tensorrt_checks import check_graph, require_accepted
 
 
@@ -18,6 +23,12 @@ def without_zero_point(opset: int, **attributes: int) -> Model:
     scale = s.constant(0.5)
     q = s.node("QuantizeLinear", "x", scale, **attributes)
     return s.finish(s.node("DequantizeLinear", q, scale), ["batch", 4], opset=opset)
+
+
+def stored_weights(dtype: str) -> Model:
+    s = Sketch(["batch", 4])
+    weight = s.node("DequantizeLinear", s.constant([1, 2, 3, 4], dtype), s.constant(0.5))
+    return s.finish(s.node("Add", "x", weight), ["batch", 4], opset=21)
 
 
 def integer_bias() -> Model:
@@ -57,6 +68,9 @@ def test_an_output_dtype_stands_for_a_zero_point() -> None:
         (quantized(dtype="uint8"), "QuantizeLinear_0", "its zero point is uint8, not int8"),
         (quantized(zero_point=3), "QuantizeLinear_0", "its zero point is 3, not 0"),
         (without_zero_point(20), "QuantizeLinear_0", "without zero point it makes uint8"),
+        (without_zero_point(21, output_dtype=2), "QuantizeLinear_0", "without zero point it makes uint8"),
+        (without_zero_point(21, output_dtype=5), "QuantizeLinear_0", "without zero point it makes int16"),
+        (stored_weights("uint8"), "DequantizeLinear_0", "without zero point it takes uint8"),
         (quantized(scale=0.0), "QuantizeLinear_0", "its scale is not positive (0)"),
         (quantized(scale=float("nan")), "QuantizeLinear_0", "its scale is not positive (nan)"),
         (integer_bias(), "DequantizeLinear_0", "dequantizes int32 (a quantized bias)"),
@@ -68,6 +82,23 @@ def test_what_tensorrt_does_not_take_is_named_with_its_fix(model: Model, node: s
     problem = check_graph(model)[0]
     assert (problem.node, problem.reason) == (node, reason)
     assert problem.fix
+
+
+@pytest.mark.parametrize(
+    ("model", "taken"),
+    [
+        (without_zero_point(21, output_dtype=2), False),
+        (without_zero_point(21, output_dtype=3), True),
+        (without_zero_point(21, output_dtype=5), False),
+        (stored_weights("uint8"), False),
+        (stored_weights("int8"), True),
+    ],
+)
+def test_without_a_zero_point_the_real_parser_agrees(model: Model, taken: bool, tmp_path: Path) -> None:
+    trt = pytest.importorskip("tensorrt_rtx_bindings", exc_type=ImportError)
+    assert (check_graph(model) == ()) is taken
+    with nullcontext() if taken else pytest.raises(TargetError, match="the parser refuses"):
+        build_plan(trt, write_graph(model, tmp_path), capability="8.6")
 
 
 def test_computed_scales_and_zero_points_are_named() -> None:
