@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from compress.cli import Subparsers
 
-State = Literal["ok", "missing", "broken"]
+State = Literal["ok", "missing", "broken", "idle"]
+"""``idle``: installed, and this machine has nothing that it can run on."""
 
 REQUIRED = (
     "numpy",
@@ -213,7 +214,9 @@ def _try_extra(extra: str, command: str) -> Finding:
         from compress.runtimes import openvino_plugin
 
         try:
-            openvino_plugin.find_device()
+            if openvino_plugin.look_for_device() is None:
+                text = "installed, and lists no device on this CPU: ONNX Runtime's own kernels are used"
+                return Finding(extra, "idle", text)
         except TargetError as error:
             return Finding(extra, "broken", error.message, error.hint)
     return Finding(extra, "ok", f"installed: {_PURPOSES[extra]}")

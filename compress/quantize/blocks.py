@@ -25,6 +25,7 @@ class Blocks:
         scale: [N, B], positive.
         zero_point: [N, B], unsigned; 2^(bits−1) everywhere where the blocks are symmetric.
         columns: K.
+        symmetric: Whether every zero point is the middle.
     """
 
     codes: _Codes
@@ -32,6 +33,12 @@ class Blocks:
     zero_point: _Codes
     columns: int
     bits: Bits
+    symmetric: bool
+
+    @property
+    def size(self) -> int:
+        """Elements of a block."""
+        return int(self.codes.shape[-1])
 
     def dequantize(self) -> _Floats:
         """Return the weight [N, K] that the codes stand for."""
@@ -67,7 +74,7 @@ def quantize_blocks(weight: _Floats, bits: Bits, block: int, *, symmetric: bool,
         better = errors < least
         scale, zero = np.where(better, tried_scale, scale), np.where(better, tried_zero, zero)
         least = np.where(better, errors, least)
-    return Blocks(_encode(padded, scale, zero, bits), scale, zero, columns, bits)
+    return Blocks(_encode(padded, scale, zero, bits), scale, zero, columns, bits, symmetric)
 
 
 def _grid(padded: _Floats, bits: Bits, symmetric: bool, share: float) -> tuple[_Floats, _Codes]:

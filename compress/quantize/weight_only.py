@@ -1,11 +1,11 @@
 """The step ``weight-only``: weights of MatMul and Gemm in 4 or 8 bits, block by block; activations stay float.
 
 For networks that wait for their weights, not for arithmetic: a batch of one, or a memory that float weights do not fit.
-ONNX Runtime gets its own ``MatMulNBits``; every other runtime gets a DequantizeLinear with ``block_size`` (opset 21).
+ONNX Runtime gets its own ``MatMulNBits``; every other runtime gets a DequantizeLinear with ``block_size``. Blocks came
+with opset 21: a target that takes older ones only gets 8 bits with one scale for each row of a weight, and no 4 bits.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from compress.errors import ConditionError, ConfigError, ModelError
 from compress.model import JsonValue, Model
-from compress.quantize.blocks import Bits, Blocks, Search, pack_codes, quantize_blocks
+from compress.quantize.blocks import Bits, Search, quantize_blocks
+from compress.quantize.weight_writers import DOMAIN, Layer, write_dequantize, write_matmul_nbits
 from compress.steps import StepContext, StepResult, StepSettings
 from compress.targets import Target
 
-DOMAIN = "com.microsoft"
 _BLOCK_OPSET = 21
-_INTEGER_COMPUTE = 4
-"""MatMulNBits' ``accuracy_level`` that lets the kernel quantize activations to int8, row by row, as it multiplies."""
 
 
 class WeightOnlySettings(StepSettings):
@@ -31,7 +29,7 @@ class WeightOnlySettings(StepSettings):
 
     Attributes:
         bits: Of a weight.
-        block: Weights along the inputs of a layer that share a scale.
+        block: Weights along the inputs of a layer that share a scale; of no effect where the target has no blocks.
         symmetric: Whether the middle of the grid is zero, or each block has a zero point of its own.
         search: ``nearest``, or ``mse``: each block's range is clipped where that lowers its squared error.
         compute: In ONNX Runtime: ``int8`` lets it multiply in integers, ``float32`` makes it multiply in float.
@@ -46,51 +44,35 @@ class WeightOnlySettings(StepSettings):
     exclude: tuple[str, ...] = ()
 
     def also_depends_on(self, target: Target) -> JsonValue:
-        """Return the runtime: it decides how the weights are written."""
-        return target.runtime
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A node with a constant weight; ``transposed`` where it is stored as [N, K] and not as [K, N]."""
-
-    node: ir.Node
-    weight: NDArray[np.float32]
-    transposed: bool
-
-    @property
-    def name(self) -> str:
-        """A name for what belongs to the layer: of the node and of its weight, which other nodes may use too."""
-        weight = self.node.inputs[1]
-        return f"{self.node.name}_{weight.name if weight is not None else ''}"
-
-    def rows(self) -> NDArray[np.float32]:
-        """Return the weight as [N, K]."""
-        return self.weight if self.transposed else self.weight.T
+        """Return the runtime, and whether it takes blocks: they decide how the weights are written."""
+        return [target.runtime, target.opset >= _BLOCK_OPSET]
 
 
 def quantize_weights(model: Model, settings: WeightOnlySettings, context: StepContext) -> StepResult:
     """Return the model with the weights of its matrix products in few bits.
 
     Raises:
-        ModelError: Nothing to quantize, or the opset cannot be raised to 21 where that is needed.
+        ModelError: Nothing to quantize, 4 bits for a target without blocks, or an opset that cannot be raised to 21
+            where that is needed.
         ConfigError: Zero points for a target that has none, or a pattern of ``exclude`` that names nothing.
     """
     native = context.target.runtime == "onnxruntime"
     _check_target(settings, context.target)
-    graph = model.copy_graph() if native else _raise_opset(model, context.target)
+    in_blocks = native or context.target.opset >= _BLOCK_OPSET
+    graph = model.copy_graph() if native or not in_blocks else _raise_opset(model)
     _check_float(graph)
-    layers = _choose(graph.graph, settings, whole_blocks=not native)
-    write = _write_matmul_nbits if native else _write_dequantize
+    layers = _choose(graph.graph, settings, whole_blocks=in_blocks and not native)
     noise, before, after = [], 0, 0
     for number, layer in enumerate(layers):
         rows = np.ascontiguousarray(layer.rows())
-        blocks = quantize_blocks(
-            rows, settings.bits, settings.block, symmetric=settings.symmetric, search=settings.search
-        )
+        size = settings.block if in_blocks else rows.shape[1]
+        blocks = quantize_blocks(rows, settings.bits, size, symmetric=settings.symmetric, search=settings.search)
         noise.append((_sqnr(rows, blocks.dequantize()), str(layer.node.name)))
         before += layer.weight.nbytes
-        after += write(graph.graph, layer, blocks, settings)
+        if native:
+            after += write_matmul_nbits(graph.graph, layer, blocks, integers=settings.compute == "int8")
+        else:
+            after += write_dequantize(graph.graph, layer, blocks)
         context.progress("weight-only", number + 1, len(layers))
     if native:
         graph.opset_imports.setdefault(DOMAIN, 1)
@@ -114,6 +96,11 @@ def _check_target(settings: WeightOnlySettings, target: Target) -> None:
             f"[weight-only] symmetric = false: {target.runtime} takes no zero points (target {target.name})",
             hint="write symmetric = true",
         )
+    if settings.bits == 4 and target.runtime != "onnxruntime" and target.opset < _BLOCK_OPSET:
+        raise ModelError(
+            f"4-bit weights need opset {_BLOCK_OPSET}, and target {target.name} takes {target.opset} at most",
+            hint="write bits = 8 (recipe int8-weights): one scale for each row of a weight; or use the recipe int8",
+        )
 
 
 def _check_float(graph: ir.Model) -> None:
@@ -124,15 +111,10 @@ def _check_float(graph: ir.Model) -> None:
         )
 
 
-def _raise_opset(model: Model, target: Target) -> ir.Model:
+def _raise_opset(model: Model) -> ir.Model:
     """Return a copy of the graph with at least the opset that has blocks."""
     if model.graph.opset_imports.get("", 0) >= _BLOCK_OPSET:
         return model.copy_graph()
-    if target.opset < _BLOCK_OPSET:
-        raise ModelError(
-            f"weights in blocks need opset {_BLOCK_OPSET}, and target {target.name} takes {target.opset} at most",
-            hint="use the recipe int8 for that target",
-        )
     from onnx import version_converter
 
     try:
@@ -145,7 +127,7 @@ def _raise_opset(model: Model, target: Target) -> ir.Model:
     return ir.from_proto(raised)
 
 
-def _choose(graph: ir.Graph, settings: WeightOnlySettings, *, whole_blocks: bool) -> list[_Layer]:
+def _choose(graph: ir.Graph, settings: WeightOnlySettings, *, whole_blocks: bool) -> list[Layer]:
     found = [layer for node in graph if (layer := _layer(node)) is not None]
     names = [str(layer.node.name) for layer in found]
     for pattern in settings.exclude:
@@ -169,7 +151,7 @@ def _excluded(name: str, settings: WeightOnlySettings) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in settings.exclude)
 
 
-def _layer(node: ir.Node) -> _Layer | None:
+def _layer(node: ir.Node) -> Layer | None:
     """Return the layer that a node is, or None where its weight is not a constant float matrix used as it is."""
     if node.op_type not in ("MatMul", "Gemm") or node.domain not in ("", "ai.onnx"):
         return None
@@ -178,7 +160,7 @@ def _layer(node: ir.Node) -> _Layer | None:
     if tensor is None or len(tensor.shape) != 2 or tensor.dtype is not ir.DataType.FLOAT or node.inputs[0] is None:
         return None
     if node.op_type == "MatMul":
-        return _Layer(node, tensor.numpy(), transposed=False)
+        return Layer(node, tensor.numpy(), transposed=False)
     attributes = node.attributes
     plain = attributes.get_float("alpha", 1.0) == 1.0 and attributes.get_float("beta", 1.0) == 1.0
     if not plain or attributes.get_int("transA", 0) != 0:
@@ -188,83 +170,7 @@ def _layer(node: ir.Node) -> _Layer | None:
     rows = tensor.shape[0 if transposed else 1]
     if bias is not None and (bias.const_value is None or tuple(bias.const_value.shape) != (rows,)):
         return None
-    return _Layer(node, tensor.numpy(), transposed=transposed)
-
-
-def _write_matmul_nbits(graph: ir.Graph, layer: _Layer, blocks: Blocks, settings: WeightOnlySettings) -> int:
-    """Put a MatMulNBits in the place of a node; return the bytes of what it reads.
-
-    Source: ONNX Runtime, contrib operator MatMulNBits: B [N, blocks, block·bits/8], scales [N, blocks], zero points
-        packed along the blocks; without them the middle of the grid.
-    """
-    node, bits = layer.node, settings.bits
-    name = layer.name
-    operands: list[ir.Value | None] = [node.inputs[0]]
-    stored = [
-        _initializer(graph, f"{name}_blocks", pack_codes(blocks.codes, bits)),
-        _initializer(graph, f"{name}_scales", blocks.scale),
-    ]
-    operands += stored
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if not settings.symmetric:
-        stored.append(_initializer(graph, f"{name}_zero_points", pack_codes(blocks.zero_point, bits)))
-        operands.append(stored[-1])
-    elif bias is not None:
-        operands.append(None)
-    if bias is not None:
-        operands += [None, bias]
-    numbers = {"K": blocks.columns, "N": len(blocks.codes), "bits": bits, "block_size": settings.block}
-    numbers["accuracy_level"] = _INTEGER_COMPUTE if settings.compute == "int8" else 1
-    output = node.outputs[0]
-    made = ir.Node(
-        DOMAIN,
-        "MatMulNBits",
-        operands,
-        [ir.AttrInt64(key, number) for key, number in numbers.items()],
-        outputs=[ir.Value(name=output.name, shape=output.shape, type=output.type)],
-        name=node.name,
-    )
-    ir.convenience.replace_nodes_and_values(graph, node, [node], [made], [output], made.outputs)
-    return sum(value.const_value.nbytes for value in stored if value.const_value is not None)
-
-
-def _write_dequantize(graph: ir.Graph, layer: _Layer, blocks: Blocks, settings: WeightOnlySettings) -> int:
-    """Let a node read its weight through a DequantizeLinear with blocks; return the bytes of what that reads."""
-    import ml_dtypes
-
-    node, middle = layer.node, 2 ** (settings.bits - 1)
-    integer = ml_dtypes.int4 if settings.bits == 4 else np.int8
-    axis = 1 if layer.transposed else 0
-
-    def lay(rows: NDArray[np.generic]) -> NDArray[np.generic]:
-        return rows if layer.transposed else np.ascontiguousarray(rows.T)
-
-    codes = (blocks.codes - middle).reshape(len(blocks.codes), -1)
-    name = layer.name
-    stored = [
-        _initializer(graph, f"{name}_blocks", lay(codes).astype(integer)),
-        _initializer(graph, f"{name}_scales", lay(blocks.scale)),
-    ]
-    if not settings.symmetric:
-        stored.append(_initializer(graph, f"{name}_zero_points", lay(blocks.zero_point - middle).astype(integer)))
-    attributes = [ir.AttrInt64("axis", axis), ir.AttrInt64("block_size", settings.block)]
-    result = ir.Value(
-        name=f"{name}_dequantized", shape=ir.Shape(layer.weight.shape), type=ir.TensorType(ir.DataType.FLOAT)
-    )
-    made = ir.Node("", "DequantizeLinear", stored, attributes, outputs=[result], name=f"{name}_dequantize")
-    graph.insert_before(node, made)
-    node.replace_input_with(1, result)
-    return sum(value.const_value.nbytes for value in stored if value.const_value is not None)
-
-
-_Writer = Callable[[ir.Graph, _Layer, Blocks, WeightOnlySettings], int]
-
-
-def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.register_initializer(value)
-    return value
+    return Layer(node, tensor.numpy(), transposed=transposed)
 
 
 def _drop_unused(graph: ir.Graph) -> None:

@@ -38,10 +38,25 @@ def find_library() -> Path | None:
 
 
 def find_device() -> "OrtEpDevice":
-    """Return this machine's CPU as the plugin sees it; ONNX Runtime loads the plugin for it once in a process.
+    """Return this machine's CPU as the plugin sees it.
 
     Raises:
         TargetError: The plugin is not installed, ONNX Runtime or the plugin refuses, or it lists no device here.
+    """
+    device = look_for_device()
+    if device is None:
+        raise TargetError(
+            f"OpenVINO's plugin lists no device on this CPU ({cpu_name()})",
+            hint="nothing to install: ONNX Runtime's own kernels are used; --providers cpu leaves OpenVINO out",
+        )
+    return device
+
+
+def look_for_device() -> "OrtEpDevice | None":
+    """Return the CPU that the plugin lists, None where it lists none; ONNX Runtime loads the plugin once in a process.
+
+    Raises:
+        TargetError: The plugin is not installed, or ONNX Runtime or the plugin refuses.
     """
     import onnxruntime
 
@@ -52,10 +67,7 @@ def find_device() -> "OrtEpDevice":
     for device in onnxruntime.get_ep_devices():
         if device.ep_name == _EP and device.ep_metadata.get("ov_device") == "CPU":
             return device
-    raise TargetError(
-        f"OpenVINO's plugin lists no device on this CPU ({cpu_name()})",
-        hint="nothing to install: ONNX Runtime's own kernels are used; --providers cpu leaves OpenVINO out",
-    )
+    return None
 
 
 @cache

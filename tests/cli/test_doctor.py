@@ -102,11 +102,18 @@ def test_an_openvino_plugin_that_does_not_load_is_broken(monkeypatch: pytest.Mon
     def refuse() -> None:
         raise TargetError("ONNX Runtime cannot load the OpenVINO plugin: no TBB", hint="install it again")
 
-    monkeypatch.setattr(openvino_plugin, "find_device", refuse)
+    monkeypatch.setattr(openvino_plugin, "look_for_device", refuse)
     found = findings()["openvino"]
     assert (found.state, found.text, found.mend) == (
         "broken", "ONNX Runtime cannot load the OpenVINO plugin: no TBB", "install it again",
     )  # fmt: skip
+
+
+def test_an_openvino_plugin_without_a_device_is_idle_and_nothing_is_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_plugin, "look_for_device", lambda: None)
+    found = findings()["openvino"]
+    assert (found.state, found.mend) == ("idle", None)
+    assert "lists no device on this CPU" in found.text
 
 
 def test_another_version_than_the_tested_one_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,10 +104,31 @@ def test_an_older_opset_is_raised_only_where_blocks_need_it(tmp_path: Path) -> N
     assert sqnr(compute(model), compute(portable)) > 22
 
 
-def test_a_target_whose_opset_has_no_blocks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="need opset 21, and target jetson-orin-nano takes 20") as caught:
+def test_a_target_whose_opset_has_no_blocks_gets_eight_bits_with_a_scale_for_each_row(tmp_path: Path) -> None:
+    model = two_layers(depth=80)
+    result = quantize(model, WeightOnlySettings(bits=8), load_target("jetson"), tmp_path)
+    found = {node.name: node for node in result.model.graph.graph if node.op_type == "DequantizeLinear"}
+    assert result.model.graph.opset_imports == {"": 20}
+    scales = {name: tuple(node.inputs[1].shape or ()) for name, node in found.items() if node.inputs[1] is not None}
+    assert scales == {"up_w_dequantize": (80,), "head_g_dequantize": (48,)}
+    assert [node.attributes.get_int("axis", 9) for node in found.values()] == [1, 0]
+    assert sqnr(compute(model), compute(result.model)) > 45  # measured: 46.7 dB
+
+
+def test_four_bits_are_refused_where_the_opset_has_no_blocks(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="4-bit weights need opset 21, and target jetson-orin-nano takes 20") as caught:
         quantize(two_layers(), WeightOnlySettings(), load_target("jetson"), tmp_path)
-    assert "int8" in str(caught.value.hint)
+    assert "bits = 8" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_row_that_is_one_block_is_written_per_axis(tmp_path: Path, symmetric: bool) -> None:
+    model = two_layers(depth=64)
+    settings = WeightOnlySettings(block=64, symmetric=symmetric, compute="float32")
+    native = quantize(model, settings, target("onnxruntime"), tmp_path)
+    portable = quantize(model, settings, target("reference"), tmp_path)
+    assert not any("block_size" in node.attributes for node in portable.model.graph.graph)
+    np.testing.assert_allclose(compute(native.model), compute(portable.model), rtol=1e-4, atol=1e-5)
 
 
 def test_a_graph_that_cannot_be_raised_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
