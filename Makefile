@@ -60,5 +60,5 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[rtx,openvino,dev]'
+	$(PIP) --editable '.[rtx,openvino,inc,dev]'
 	touch $@

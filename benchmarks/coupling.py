@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.intake import IntakeOptions, take_in
-from compress.intake.quiet import quiet
+from compress.quiet import quiet
 from compress.model import Model
 from compress.prune.coupling import analyse
 from compress.prune.groups import Coupling, Cuts

@@ -16,7 +16,7 @@ from compress.data.samples import SampleSet
 from compress.data.settings import SampleSettings
 from compress.data.subset import take
 from compress.intake.export import export_module
-from compress.intake.quiet import quiet
+from compress.quiet import quiet
 from compress.intake.simplify import simplify
 from compress.model import Model, TensorSpec
 from compress.project import Project, load_project

@@ -8,9 +8,8 @@ Runtime: top-1, agreement and SQNR against the float model on the example's 118 
 ratio of p50 to the float engine's, timed in turn. Each quantizer works in a process of its own; seconds and peak memory
 (resident set) are that process's, from the calibration photos in memory to the graph on disk, imports apart.
 
-neural-compressor and NNCF get an environment each, made once, in the cache folder (pip fetches some hundred MB).
-neural-compressor quantizes the PyTorch module (PT2E); the graph that it exports keeps float weights behind a
-QuantizeLinear, so these are folded into integers here, as a user would have to do it.
+The first three are the steps that ``--quantizer`` chooses (neural-compressor needs the extra ``inc``); NNCF gets an
+environment of its own, made once, in the cache folder (pip fetches some hundred MB).
 """
 
 import argparse
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "neural-compressor": (
-        *("neural-compressor[pt]==3.10", "torch==2.13.0", "torchao==0.18.0", "numpy==2.4.6"),
-        *("onnx==1.23.2", "onnxscript==0.7.2"),
-    ),
     "nncf": ("nncf==3.4.0", "onnx", "onnxruntime==1.31.1"),
 }
 """What is installed into the environment of each quantizer that is none of this project's."""
@@ -72,60 +67,7 @@ def run_step(quantizer: str, graph: Path, photos: Photos, out: Path) -> None:
 
 
 def neural_compressor(graph: Path, photos: Photos, out: Path) -> None:
-    import onnx
-    import torch
-    from neural_compressor.torch.export import export
-    from neural_compressor.torch.quantization import convert, get_default_static_config, prepare
-
-    sys.path.insert(0, str(ROOT / "examples" / "mobilenetv2"))
-    from network import mobilenet_v2
-
-    net = mobilenet_v2()
-    net.load_state_dict(torch.load(ROOT / "examples" / "mobilenetv2" / "model.pth", weights_only=True))
-    data = torch.from_numpy(photos)
-    shapes = ({0: torch.export.Dim("batch", min=1, max=1024)},)
-    prepared = prepare(export(net.eval(), (data[:2],), dynamic_shapes=shapes), get_default_static_config())
-    with torch.no_grad():
-        for start in range(0, len(data), BATCH):
-            prepared(data[start : start + BATCH])
-    interface = onnx.load(graph).graph
-    program = torch.onnx.export(
-        convert(prepared),
-        (data[:2],),
-        dynamo=True,
-        dynamic_shapes=shapes,
-        verbose=False,
-        external_data=False,
-        input_names=[value.name for value in interface.input],
-        output_names=[value.name for value in interface.output],
-    )
-    assert program is not None
-    fold_weights(program.model)
-    program.save(str(out))
-
-
-def fold_weights(model: Any) -> None:
-    """Put integers in the place of every QuantizeLinear of a constant."""
-    import onnx_ir as ir
-
-    graph = model.graph
-    for node in list(graph):
-        constants = [ir.convenience.get_const_tensor(value) for value in node.inputs]
-        if node.op_type != "QuantizeLinear" or any(constant is None for constant in constants):
-            continue
-        weight, scale, zero = (constant.numpy() for constant in constants if constant is not None)
-        shape = [-1 if scale.ndim and axis == node.attributes.get_int("axis", 1) else 1 for axis in range(weight.ndim)]
-        limits = np.iinfo(zero.dtype)
-        steps = np.rint(weight / scale.reshape(shape)) + zero.reshape(shape)
-        codes = np.clip(steps, limits.min, limits.max).astype(zero.dtype)
-        folded = ir.Value(name=f"{node.outputs[0].name}_codes", const_value=ir.tensor(codes))
-        folded.shape, folded.type = ir.Shape(codes.shape), ir.TensorType(ir.DataType.from_numpy(codes.dtype))
-        graph.register_initializer(folded)
-        node.outputs[0].replace_all_uses_with(folded)
-        graph.remove(node, safe=True)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses():
-            del graph.initializers[name]
+    run_step("neural-compressor", graph, photos, out)
 
 
 def nncf(graph: Path, photos: Photos, out: Path) -> None:

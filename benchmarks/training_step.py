@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.intake import IntakeOptions, take_in
-from compress.intake.quiet import quiet
+from compress.quiet import quiet
 from compress.model import Model, TensorSpec
 from compress.torchnet.graph_net import GraphNet
 

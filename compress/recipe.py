@@ -25,6 +25,11 @@ STEPS: dict[str, tuple[str, str, str]] = {
         "quantize_with_onnxruntime",
         "OrtSettings",
     ),
+    "quantize-neural-compressor": (
+        "compress.quantize.neural_compressor",
+        "quantize_with_neural_compressor",
+        "IncSettings",
+    ),
     "reconstruct": ("compress.quantize.reconstruct.step", "reconstruct", "ReconstructSettings"),
     "mixed": ("compress.quantize.mixed.step", "mix_precision", "MixedSettings"),
     "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
@@ -44,7 +49,11 @@ RECIPES: dict[str, str] = {
 }
 """The recipes that have a name, in the same form as a recipe file."""
 
-QUANTIZERS: dict[str, str] = {"native": "quantize", "onnxruntime": "quantize-onnxruntime"}
+QUANTIZERS: dict[str, str] = {
+    "native": "quantize",
+    "onnxruntime": "quantize-onnxruntime",
+    "neural-compressor": "quantize-neural-compressor",
+}
 """The step of each quantizer."""
 
 BEST = "best"

@@ -13,7 +13,7 @@ import pytest
 from compress.errors import TargetError
 from compress.runtimes.openvino_plugin import find_device
 
-EXTRAS = {"rtx": "tensorrt_rtx_bindings", "openvino": "onnxruntime_ep_openvino"}
+EXTRAS = {"rtx": "tensorrt_rtx_bindings", "openvino": "onnxruntime_ep_openvino", "inc": "neural_compressor"}
 """The module that a test with this mark needs."""
 UNABLE = pytest.StashKey[bool]()
 """Set where this CPU cannot run a test, whatever is installed."""

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from compress.errors import ModelError
 from compress.intake.dimensions import fixed_batch_notes, name_dimensions
-from compress.intake.quiet import first_reason, quiet
+from compress.quiet import first_reason, quiet
 from compress.model import BATCH, TensorSpec
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.errors import ModelError
-from compress.intake.quiet import first_reason
+from compress.quiet import first_reason
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

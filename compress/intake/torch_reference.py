@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ModelError
-from compress.intake.quiet import first_reason, quiet
+from compress.quiet import first_reason, quiet
 from compress.intake.source import Reference
 from compress.runtimes import Feed
 

@@ -94,6 +94,10 @@ class GraphNet(nn.Module):
 
     def _run(self, values: list[Any], kinds: tuple[Any, ...]) -> None:
         """Execute the calls; those that depend on nothing but the shapes of the inputs only once for each."""
+        if torch.compiler.is_exporting():
+            # A trace has symbols for shapes: nothing can be looked up by them, and nothing of them may be remembered.
+            run_calls(self._schedule.calls, values)
+            return
         key = (*kinds, torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"))
         plan = self._plans.get(key)
         if plan is not None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.intake import IntakeOptions, take_in
-from compress.intake.quiet import quiet
+from compress.quiet import quiet
 from compress.model import Model
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "mobilenetv2"))
