@@ -29,9 +29,9 @@ from compress.distill.augment import ImageAugmentation
 from compress.distill.choice import DistillSettings
 from compress.distill.imitation import imitate
 from compress.intake import IntakeOptions, take_in
-from compress.quiet import quiet
 from compress.measure.score import measure_score
 from compress.model import Model
+from compress.quiet import quiet
 from compress.runtimes import open_graph
 from compress.torchnet.roles import trainable_initializers
 

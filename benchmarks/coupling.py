@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.intake import IntakeOptions, take_in
-from compress.quiet import quiet
 from compress.model import Model
 from compress.prune.coupling import analyse
 from compress.prune.groups import Coupling, Cuts
 from compress.prune.surgery import cut
+from compress.quiet import quiet
 
 Result = TypeVar("Result")
 

@@ -16,10 +16,10 @@ from compress.data.samples import SampleSet
 from compress.data.settings import SampleSettings
 from compress.data.subset import take
 from compress.intake.export import export_module
-from compress.quiet import quiet
 from compress.intake.simplify import simplify
 from compress.model import Model, TensorSpec
 from compress.project import Project, load_project
+from compress.quiet import quiet
 from compress.resources import data_folder
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.intake import IntakeOptions, take_in
-from compress.quiet import quiet
 from compress.model import Model, TensorSpec
+from compress.quiet import quiet
 from compress.torchnet.graph_net import GraphNet
 
 ROOT = Path(__file__).parent.parent

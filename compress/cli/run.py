@@ -40,8 +40,8 @@ def add_parser(commands: "Subparsers") -> None:
         "--quantizer",
         default="native",
         metavar="NAME",
-        help="native (default), onnxruntime (its quantize_static), neural-compressor (Intel's, PT2E), or best: each is tried "
-        "and the best kept",
+        help="native (default), onnxruntime (its quantize_static), neural-compressor (Intel's, PT2E), or best: "
+        "each is tried and the best kept",
     )
     parser.add_argument(
         "--prune",

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from compress.errors import ModelError
 from compress.intake.dimensions import fixed_batch_notes, name_dimensions
-from compress.quiet import first_reason, quiet
 from compress.model import BATCH, TensorSpec
+from compress.quiet import first_reason, quiet
 
 if TYPE_CHECKING:
     import torch

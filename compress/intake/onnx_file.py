@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from compress.errors import ModelError
 from compress.intake.dimensions import fixed_batch_notes, name_dimensions
 from compress.intake.external_data import load_external_data
-from compress.quiet import first_reason
 from compress.intake.source import Converted, IntakeOptions, Reference, inputs_unknown
+from compress.quiet import first_reason
 from compress.runtimes import Feed
 
 if TYPE_CHECKING:

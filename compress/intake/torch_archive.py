@@ -15,11 +15,11 @@ from compress.errors import ModelError
 from compress.intake.archive import Archive, open_archive
 from compress.intake.archive_schema import clean_payloads, clean_program
 from compress.intake.export import export_program
-from compress.quiet import first_reason, quiet
 from compress.intake.recognition import SAVE_PT2
 from compress.intake.source import Converted, IntakeOptions
 from compress.intake.torch_reference import program_reference
 from compress.model import JsonValue
+from compress.quiet import first_reason, quiet
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import ModelError
-from compress.quiet import first_reason, quiet
 from compress.intake.source import Reference
+from compress.quiet import first_reason, quiet
 from compress.runtimes import Feed
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from compress.errors import ModelError
 from compress.intake.archive import open_archive
 from compress.intake.export import Exported, export_module
 from compress.intake.factory import build_module, importable, load_weights
-from compress.quiet import first_reason, quiet
 from compress.intake.recognition import SAVE_PT2, is_legacy_torch
 from compress.intake.source import Converted, IntakeOptions, SourceKind, inputs_unknown
 from compress.intake.torch_reference import module_reference
+from compress.quiet import first_reason, quiet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

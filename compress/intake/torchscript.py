@@ -20,11 +20,11 @@ from compress.intake.archive import open_archive
 from compress.intake.dimensions import name_dimensions
 from compress.intake.export import example_inputs, name_outputs
 from compress.intake.operators import find_forbidden_word
-from compress.quiet import first_reason, quiet
 from compress.intake.recognition import SAVE_PT2
 from compress.intake.source import Converted, IntakeOptions, inputs_unknown
 from compress.intake.torch_reference import flatten_tensors, module_reference
 from compress.model import TensorSpec
+from compress.quiet import first_reason, quiet
 
 if TYPE_CHECKING:
     from torch.jit import ScriptModule

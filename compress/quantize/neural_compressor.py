@@ -2,8 +2,8 @@
 
 The graph is traced through PyTorch (``torchnet``), neural-compressor places its observers in the trace and calibrates
 them on the same samples as the native quantizer, and what it made is exported again. Its exporter keeps float weights
-behind a QuantizeLinear, which no runtime takes for an integer layer and which make the file larger than before: they are
-folded into integers.
+behind a QuantizeLinear, which no runtime takes for an integer layer and which make the file larger than before: they
+are folded into integers.
 """
 
 import warnings
@@ -36,10 +36,10 @@ _HINT = "use --quantizer native"
 
 
 class IncSettings(StepSettings):
-    """The step ``quantize-neural-compressor`` has no settings: neural-compressor's own defaults are what is compared."""
+    """The step ``quantize-neural-compressor`` has no settings: neural-compressor's own defaults are compared."""
 
 
-def quantize_with_neural_compressor(model: Model, settings: IncSettings, context: StepContext) -> StepResult:
+def quantize_with_neural_compressor(model: Model, _: IncSettings, context: StepContext) -> StepResult:
     """Return the model with Q/DQ as neural-compressor places them.
 
     Raises:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from compress.errors import ModelError
 from compress.intake.dimensions import name_dimensions
 from compress.intake.export import Exported, example_inputs, export_module, rename_inputs
-from compress.quiet import first_reason, quiet
 from compress.intake.simplify import simplify
 from compress.intake.torch_reference import module_reference
 from compress.model import Model, TensorSpec
+from compress.quiet import first_reason, quiet
 from compress.runtimes.onnxruntime import open_graph
 
 

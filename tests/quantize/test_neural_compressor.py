@@ -74,7 +74,7 @@ def test_what_it_does_not_take_is_told_in_one_line(tmp_path: Path, monkeypatch: 
         raise RuntimeError("no rule for this\nand more")
 
     monkeypatch.setattr("neural_compressor.torch.quantization.prepare", refuse)
-    with pytest.raises(ModelError, match="does not take this model: RuntimeError: no rule for this$"):
+    with pytest.raises(ModelError, match=r"does not take this model: RuntimeError: no rule for this$"):
         quantize(build_residual(), "x86-vnni", tmp_path)
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.intake import IntakeOptions, take_in
-from compress.quiet import quiet
 from compress.model import Model
+from compress.quiet import quiet
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "mobilenetv2"))
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress.intake import IntakeOptions, take_in
-from compress.quiet import quiet
 from compress.model import Model
+from compress.quiet import quiet
 
 VOCABULARY = 40
 
