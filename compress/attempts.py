@@ -16,7 +16,9 @@ from compress.model import Model
 from compress.options import Plan
 from compress.quantize.diagnosis.table import diagnose_if_possible
 from compress.recipe import PlannedStep
-from compress.report.record import TargetRecord
+from compress.report.measurements import FOLDER as MEASUREMENTS
+from compress.report.measurements import RawMeasurements, write_measurements
+from compress.report.record import EngineFile, TargetRecord
 from compress.speed import explain_speed
 from compress.steps import Progress, StepContext, run_step
 from compress.store import Workspace, replace_folder
@@ -67,6 +69,7 @@ def run_target(
         tried.append(_build_and_measure(target, source.model, model, data, plan, folder=folder, progress=progress))
         if tried[-1].engine is not None and tried[-1] is best_record(tried):
             replace_folder(folder, work.staging / "engine" / target.name)
+            _keep_measurements(folder, tried[-1], work.staging)
             kept = model
     best = best_record(tried)
     missed = misses_budget(best, plan.policy)
@@ -100,4 +103,22 @@ def _build_and_measure(
         measured = measure_engines(engines, data.evaluation, plan, progress)
         speed = explain_speed(engines, measured, data.evaluation, plan, progress)
         measurements = describe_target(engines, model, measured, speed)
+        measurements = measurements.model_copy(update={"measurements": _store(measured.raw, folder, target)})
     return with_verdict(measurements, judge(measurements, plan.policy))
+
+
+def _store(raw: RawMeasurements, folder: Path, target: Target) -> EngineFile | None:
+    """Write what was measured beside an attempt's folder, named as it will be beside the report."""
+    return None if raw.empty else write_measurements(raw, _stored(folder), f"{MEASUREMENTS}/{target.name}.npz")
+
+
+def _keep_measurements(folder: Path, record: TargetRecord, staging: Path) -> None:
+    """Put an attempt's measurements where its record says they are."""
+    if record.measurements is not None:
+        final = staging / record.measurements.path
+        final.parent.mkdir(exist_ok=True)
+        _stored(folder).replace(final)
+
+
+def _stored(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.npz")

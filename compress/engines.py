@@ -12,10 +12,12 @@ from compress.devices.facts import describe_bounds, describe_emulated
 from compress.devices.session import open_emulated
 from compress.machine import core_count
 from compress.measure.accuracy import measure_accuracy
-from compress.measure.latency import measure_latency
-from compress.measure.timings import Limits
+from compress.measure.latency import summarize_timings
+from compress.measure.outcomes import OutcomeCollector
+from compress.measure.timings import Limits, Timings, time_interleaved
 from compress.model import Model
 from compress.options import Plan
+from compress.report.measurements import RawMeasurements
 from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
 from compress.report.speed_record import Contest
 from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
@@ -72,6 +74,7 @@ class Measured:
     """What was measured on a pair of engines; None where it could not be.
 
     Attributes:
+        raw: Every sample's outcome, and every round's seconds.
         machine: Facts about the device where it is not this machine.
         notes: Sentences for the report.
     """
@@ -80,6 +83,7 @@ class Measured:
     fidelity: Fidelity
     latency: Latency | None
     size: Size
+    raw: RawMeasurements
     machine: Machine | None = None
     notes: tuple[str, ...] = ()
 
@@ -119,6 +123,7 @@ def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: 
     task = f"{engines.target.name}: accuracy"
     batch = fixed_batch(engines.original) or _batch_size(samples)
     measured_on: Literal["engine", "simulated"] = "engine" if _runs_here(engines) else "simulated"
+    collector = OutcomeCollector(plan.metric)
     original, compressed = _open_pair(engines, core_count())
     with in_batches(original, engines.original) as first, in_batches(compressed, engines.original) as second:
         accuracy, fidelity = measure_accuracy(
@@ -130,16 +135,17 @@ def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: 
             measured_on=measured_on,
             seed=plan.options.seed,
             progress=lambda done, total: progress(task, done, total),
+            collector=collector,
         )
-    latency = _time_engines(engines, samples, plan, progress) if _runs_here(engines) else None
-    return Measured(accuracy, fidelity, latency, _sizes(engines))
+    latency, timings = _time_engines(engines, samples, plan, progress) if _runs_here(engines) else (None, None)
+    return Measured(accuracy, fidelity, latency, _sizes(engines), collector.result(samples, timings))
 
 
 def _measure_emulated(
     engines: Engines, cpu: EmulatedCpu, samples: SampleSet, plan: Plan, progress: Progress
 ) -> Measured:
     """Return accuracy, fidelity and size: the engine runs on the emulated CPU, the original on this one."""
-    judged = take(samples, plan.options.device_samples)
+    judged, collector = take(samples, plan.options.device_samples), OutcomeCollector(plan.metric)
     batch = fixed_batch(engines.original) or min(_batch_size(samples), _EMULATED_BATCH)
     original = open_graph(engines.original.to_bytes(), threads=core_count())
     compressed = open_emulated(cpu, engines.compressed.main)
@@ -153,9 +159,10 @@ def _measure_emulated(
             measured_on="engine",
             seed=plan.options.seed,
             progress=lambda done, total: progress(f"{engines.target.name}: accuracy on {cpu.device}", done, total),
+            collector=collector,
         )
     notes = describe_bounds(cpu, compressed, len(judged), len(samples))
-    return Measured(accuracy, fidelity, None, _sizes(engines), describe_emulated(cpu), notes)
+    return Measured(accuracy, fidelity, None, _sizes(engines), collector.result(judged), describe_emulated(cpu), notes)
 
 
 def _runs_here(engines: Engines) -> bool:
@@ -180,23 +187,19 @@ def _open_shipped(engines: Engines, threads: int | None, default: int) -> Sessio
     return variants.open_packed(engines.compressed, replace(options, threads=threads or options.threads))
 
 
-def _time_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> Latency:
+def _time_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> tuple[Latency, Timings]:
     task = f"{engines.target.name}: latency"
     progress(task, 0, 1)
     batch = fixed_batch(engines.original) or plan.options.batch
     feed = next(iter(samples.batches(batch))).inputs
     original, compressed = _open_pair(engines, plan.options.threads, as_shipped=True)
     with in_batches(original, engines.original) as first, in_batches(compressed, engines.original) as second:
-        latency = measure_latency(
-            lambda: first.run(feed),
-            lambda: second.run(feed),
-            threads=plan.options.threads,
-            batch=len(next(iter(feed.values()))),
-            limits=Limits(seconds=plan.options.latency_seconds),
-            seed=plan.options.seed,
-        )
+        limits, seed = Limits(seconds=plan.options.latency_seconds), plan.options.seed
+        timings = time_interleaved(lambda: first.run(feed), lambda: second.run(feed), limits=limits, seed=seed)
+    size = len(next(iter(feed.values())))
+    latency = summarize_timings(timings, threads=plan.options.threads, batch=size, limits=limits, seed=seed)
     progress(task, 1, 1)
-    return latency
+    return latency, timings
 
 
 def _batch_size(samples: SampleSet) -> int:

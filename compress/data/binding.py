@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress.data.samples import Array, Batch, SampleSet
+from compress.data.samples import Array, Batch, Description, SampleSet, describe_samples
 from compress.errors import DataError
 from compress.model import Dimension, TensorSpec
 
@@ -72,6 +72,10 @@ class BoundSamples:
         from compress.data.subset import narrow
 
         return BoundSamples(narrow(self.samples, positions), self.inputs, self.names)
+
+    def describe(self) -> Description:
+        """Return what the set itself knows about its samples."""
+        return describe_samples(self.samples)
 
     def _convert(self, array: Array, spec: TensorSpec, start: int) -> Array:
         with np.errstate(over="ignore"):

@@ -82,7 +82,15 @@ def _open(settings: SampleSettings, name: str, base: Path) -> SampleSet:
     numbers = settings.class_numbers()
     classes = max(numbers.values()) + 1 if numbers else None
     indices = _select(settings, len(source), name)
-    return StreamedSamples(name, source, indices, settings.transform, _describe_transforms(settings), classes)
+    return StreamedSamples(
+        name,
+        source,
+        indices,
+        settings.transform,
+        _describe_transforms(settings),
+        classes,
+        class_names=settings.class_names(),
+    )
 
 
 def _select(settings: SampleSettings, available: int, name: str) -> list[int] | range:

@@ -1,8 +1,8 @@
 """Sample sets: where calibration and evaluation samples come from, one batch at a time."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,3 +69,30 @@ class SampleSet(Protocol):
     def sample_digests(self) -> frozenset[bytes]:
         """Return a 16-byte digest of each sample as it lies in the source, before transforms."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a set knows about its samples beside inputs and labels.
+
+    Attributes:
+        class_names: In the order of their numbers; empty where they are not known.
+        slices: By column, one text a sample: what groups of samples can be told apart by.
+    """
+
+    class_names: tuple[str, ...] = ()
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A sample set that can say more about its samples."""
+
+    def describe(self) -> Description:
+        """Return what is known about the samples, in their order."""
+        ...
+
+
+def describe_samples(samples: SampleSet) -> Description:
+    """Return what a set knows about its samples; nothing where it cannot say."""
+    return samples.describe() if isinstance(samples, Describing) else Description()

@@ -54,3 +54,9 @@ class SampleSettings(BaseModel):
         if isinstance(self.classes, dict):
             return self.classes
         return {name: number for number, name in enumerate(self.classes)}
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the class names in the order of their numbers; empty where they are not known, or leave gaps."""
+        numbers = self.class_numbers()
+        named = {number: name for name, number in numbers.items()}
+        return tuple(named[number] for number in sorted(named)) if sorted(named) == list(range(len(numbers))) else ()

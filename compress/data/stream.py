@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from compress.data.samples import Array, Batch
+from compress.data.samples import Array, Batch, Describing, Description
 from compress.data.sources import Fingerprint, Sample, Source
 from compress.data.transforms import Transform, apply_transforms
 from compress.errors import DataError
@@ -25,6 +25,7 @@ class StreamedSamples:
         settings_digest: What stands for the transforms in :meth:`digest`.
         class_count: Labels are checked against it; None checks nothing.
         synthetic: Whether the source makes its samples up.
+        class_names: In the order of their numbers, where the settings name them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class StreamedSamples:
     settings_digest: str
     class_count: int | None = None
     synthetic: bool = False
+    class_names: tuple[str, ...] = ()
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -73,6 +75,12 @@ class StreamedSamples:
         """Return the set of the samples at ascending positions of this one; the others are not even decoded."""
         chosen = [self.indices[position] for position in positions]
         return replace(self, indices=chosen)
+
+    def describe(self) -> Description:
+        """Return the names of the classes, and what the source knows of the chosen samples."""
+        whole = self.source.describe() if isinstance(self.source, Describing) else Description()
+        slices = {name: tuple(values[index] for index in self.indices) for name, values in whole.slices.items()}
+        return Description(self.class_names or whole.class_names, slices)
 
     @cached_property
     def _fingerprints(self) -> tuple[Fingerprint, ...]:

@@ -1,12 +1,12 @@
 """Limits a sample set to some of its samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from compress.data.samples import Array, Batch, SampleSet
+from compress.data.samples import Array, Batch, Description, SampleSet, describe_samples
 from compress.data.sources import Fingerprint, Sample, fingerprint_arrays
 from compress.data.stream import digest_fingerprints
 from compress.errors import DataError
@@ -87,6 +87,11 @@ class PickedSamples:
         """Return a 16-byte digest of each picked sample, as the whole set yields it."""
         return frozenset(print_.sample for print_ in self._fingerprints())
 
+    def describe(self) -> Description:
+        """Return what the whole set knows about the picked samples."""
+        whole = describe_samples(self.samples)
+        return Description(whole.class_names, pick_slices(whole.slices, self.positions))
+
     def _picked(self, size: int) -> Iterator[tuple[int, Batch]]:
         wanted, start = set(self.positions), 0
         for batch in self.samples.batches(size):
@@ -104,6 +109,11 @@ class PickedSamples:
                 yield Sample(inputs, None if batch.labels is None else np.asarray(batch.labels[0]), "")
 
         return fingerprint_arrays(samples())
+
+
+def pick_slices(slices: Mapping[str, Sequence[str]], positions: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """Return, by column, the texts of some samples."""
+    return {name: tuple(values[position] for position in positions) for name, values in slices.items()}
 
 
 def _join(parts: list[Batch]) -> Batch:

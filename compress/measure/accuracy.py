@@ -9,6 +9,7 @@ from compress.data.metrics import Metric
 from compress.data.samples import Array, SampleSet
 from compress.errors import DataError
 from compress.measure.fidelity import FidelityMeter, Outputs
+from compress.measure.outcomes import OutcomeCollector
 from compress.measure.statistics import (
     Estimate,
     Floats,
@@ -36,6 +37,7 @@ def measure_accuracy(
     measured_on: Literal["engine", "simulated"],
     seed: int,
     progress: Progress | None = None,
+    collector: OutcomeCollector | None = None,
 ) -> tuple[Accuracy | None, Fidelity]:
     """Return what the engine lost against the original, and how near their outputs are, from one pass over the samples.
 
@@ -51,6 +53,7 @@ def measure_accuracy(
         measured_on: Whether ``compressed`` is the engine itself.
         seed: Of the bootstrap.
         progress: Called with samples done and samples in all after every batch.
+        collector: Keeps what becomes of every sample; made-up samples are not worth keeping.
 
     Raises:
         CompressError: An engine's output is not finite, or the two do not have the same outputs.
@@ -62,9 +65,13 @@ def measure_accuracy(
     for part in samples.batches(batch):
         original, engine = baseline.run(part.inputs), compressed.run(part.inputs)
         meter.add(original, engine, len(part))
+        scores = None
         if scored:
-            rows[0].append(_score(metric, original, part.labels))
-            rows[1].append(_score(metric, engine, part.labels))
+            scores = _score(metric, original, part.labels), _score(metric, engine, part.labels)
+            rows[0].append(scores[0])
+            rows[1].append(scores[1])
+        if collector is not None and not samples.synthetic:
+            collector.add(original, engine, part.labels, scores)
         if progress is not None:
             progress(meter.samples, len(samples))
     fidelity = meter.result(synthetic=samples.synthetic)
@@ -106,6 +113,7 @@ def _compare(
         samples=len(baseline),
         method=difference.method,
         measured_on=measured_on,
+        higher_is_better=metric.higher_is_better,
     )
 
 

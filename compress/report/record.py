@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
+from compress.report.base import ADDED_LATER
 from compress.report.base import Record as _Record
 from compress.report.layer_record import LayerRecord
 from compress.report.speed_record import Attribution, Bound, Contest, Roofline
@@ -104,7 +105,7 @@ class Machine(_Record):
 
 
 class EngineFile(_Record):
-    """A file of the engine; the path is relative to the report."""
+    """A file beside the report, of the engine or of measurements; the path is relative to the report."""
 
     path: str
     sha256: Sha256
@@ -131,6 +132,7 @@ class Accuracy(_Record):
             where the metric does not count samples.
         method: How the interval was made, in words.
         measured_on: ``engine``, or ``simulated``: the engine's ONNX graph on this CPU, the engine cannot run here.
+        higher_is_better: Whether a larger number is a better one; None in reports older than this field.
     """
 
     metric: str
@@ -144,6 +146,7 @@ class Accuracy(_Record):
     samples: int
     method: str
     measured_on: Literal["engine", "simulated"]
+    higher_is_better: Annotated[bool | None, ADDED_LATER] = None
 
 
 class Percentiles(_Record):
@@ -203,6 +206,8 @@ class Measurements(_Record):
 
     Attributes:
         error: Why there is no engine: what the compiler refused, or what is missing here; None where there is one.
+        measurements: The file of every sample's outcome and every round's seconds
+            (:mod:`compress.report.measurements`); None where nothing of either was measured.
     """
 
     target: str
@@ -221,6 +226,7 @@ class Measurements(_Record):
     attribution: Attribution | None = None
     roofline: Roofline | None = None
     error: str | None = None
+    measurements: Annotated[EngineFile | None, ADDED_LATER] = None
 
     @property
     def accuracy_place(self) -> str:

@@ -10,6 +10,8 @@ from small_project import BOARD, PROJECT, Compress, nearest_mean_classifier
 
 from compress.cli.run import _command, add_parser
 from compress.errors import ModelError, TargetError
+from compress.report.json_file import read_report
+from compress.report.measurements import read_measurements
 from compress.report.schema import schema_path
 from compress.store import hash_file
 
@@ -29,7 +31,17 @@ def test_a_run_passes_and_leaves_engine_reports_lock_and_log(compress: Compress,
     assert done.out.rstrip().endswith("results in model.compressed")
     out = project / "model.compressed"
     left = {path.name for path in out.iterdir()}
-    assert left == {"engine", "model.onnx", "recipe.lock.toml", "report.json", "report.md", "run.log", ".steps"}
+    named = {
+        "engine",
+        "measurements",
+        "model.onnx",
+        "recipe.lock.toml",
+        "report.json",
+        "report.md",
+        "run.log",
+        ".steps",
+    }
+    assert left == named
     onnx.checker.check_model(onnx.load(out / "engine" / "board" / "model.onnx"))
     report = json.loads((out / "report.json").read_text())
     jsonschema.validate(report, json.loads(schema_path().read_text()))
@@ -42,6 +54,27 @@ def test_a_run_passes_and_leaves_engine_reports_lock_and_log(compress: Compress,
     assert target["accuracy"]["measured_on"] == "engine"
     assert target["engine"]["nodes"] == {"int8": 2}
     assert [step["step"] for step in report["steps"]] == ["quantize"]
+
+
+def test_every_samples_outcome_and_every_rounds_seconds_are_stored_beside_the_report(
+    compress: Compress, project: Path
+) -> None:
+    assert compress("run", "model.onnx", "--target", REFERENCE, "--max-drop", "5", *FAST).code == 0
+    target = read_report(project / "model.compressed").targets[0]
+    assert target.measurements is not None
+    assert target.accuracy is not None
+    assert target.latency is not None
+    assert target.measurements.path == "measurements/board.npz"
+    raw = read_measurements(target.measurements, project / "model.compressed")
+    assert raw.baseline_score is not None
+    assert raw.compressed_score is not None
+    assert raw.label is not None
+    assert raw.baseline_score.mean() == pytest.approx(target.accuracy.baseline)
+    assert raw.compressed_score.mean() == pytest.approx(target.accuracy.compressed)
+    assert np.array_equal(raw.baseline_prediction == raw.label, raw.baseline_score == 1)
+    assert raw.compressed_seconds is not None
+    assert float(np.median(raw.compressed_seconds)) == target.latency.compressed.p50
+    assert target.measurements.bytes < 40 * raw.samples + 40 * len(raw.compressed_seconds) + 4000
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.data.samples import Array
+from compress.data.samples import Array, Description
 from compress.data.sources import DIGEST_BYTES, Fingerprint, Sample, digest_label
 from compress.errors import DataError, suggest
 
@@ -27,6 +27,7 @@ Colour = tuple[int, int, int]
 class _Entry:
     path: Path
     label: int | None
+    class_name: str | None = None
 
 
 class FolderSource:
@@ -76,6 +77,12 @@ class FolderSource:
             entry = self._entries[index]
             pixels = decode_image(entry.path, self._background)
             yield Sample({self._input: pixels}, _label(entry), entry.path.relative_to(self._path).as_posix())
+
+    def describe(self) -> Description:
+        """Return the names of the sub-folders as classes, where their numbers leave no gap."""
+        named = {entry.label: entry.class_name for entry in self._entries if entry.label is not None}
+        known = all(named.values()) and sorted(named) == list(range(len(named)))
+        return Description(tuple(named[number] or "" for number in sorted(named)) if known else ())
 
     def fingerprints(self, indices: Sequence[int]) -> Iterator[Fingerprint]:
         """Yield the digests of the image files at ascending indices, without decoding them."""
@@ -148,7 +155,7 @@ def _list_folder(folder: Path, classes: Mapping[str, int]) -> tuple[_Entry, ...]
     for child in by_class:
         if child.name not in numbers:
             raise DataError(f"{child} is not one of the recipe's classes", hint=suggest(child.name, numbers))
-    labelled = (_Entry(path, numbers[child.name]) for child, images in by_class.items() for path in images)
+    labelled = (_Entry(path, numbers[child.name], child.name) for child, images in by_class.items() for path in images)
     return (*(_Entry(path, None) for path in flat), *labelled)
 
 
