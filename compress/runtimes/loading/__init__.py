@@ -124,8 +124,9 @@ def _entries(options: EngineOptions) -> dict[str, str]:
 
 
 def _cpp(main: Path, options: EngineOptions) -> str:
+    headers = ["onnxruntime_cxx_api.h", *(("string", "unordered_map") if options.provider == "openvino" else ())]
     lines = [
-        "#include <onnxruntime_cxx_api.h>",
+        *(f"#include <{header}>" for header in headers),
         "",
         "Ort::Env env;",
         "Ort::SessionOptions options;",
