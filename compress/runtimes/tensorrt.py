@@ -41,7 +41,7 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
     Raises:
         TargetError: The graph is refused; the message names the node.
     """
-    require_accepted(model, target.name)
+    require_accepted(model, target)
     trt = find_module() if _is_device(target) else None
     return _build_engine(trt, model, target, folder) if trt is not None else _build_kit(model, target, folder)
 

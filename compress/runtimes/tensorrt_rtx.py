@@ -55,8 +55,8 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
             f"target {target.name}: TensorRT-RTX does not compile for compute capability {capability}",
             hint="`compress targets` lists what can be built here",
         )
-    require_accepted(model, target.name)
     fitted, halved = fit_graph(model, capability)
+    require_accepted(fitted, target)
     graph = write_graph(fitted, folder)
     sparse = find_sparse(model, target)
     memory = target.memory.bytes if target.memory else None

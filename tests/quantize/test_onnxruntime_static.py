@@ -54,9 +54,10 @@ def test_weights_of_a_cpu_without_vnni_stay_within_seven_bits(tmp_path: Path) ->
 
 
 def test_a_symmetric_graph_is_one_that_tensorrt_takes(tmp_path: Path) -> None:
-    from compress.runtimes.tensorrt_checks import check_graph
+    from compress.runtimes.tensorrt_checks import check_graph, place_of
 
-    assert check_graph(quantize(build_residual(), "jetson", tmp_path).model) == ()
+    result = quantize(build_residual(), "jetson", tmp_path)
+    assert check_graph(result.model, place_of(load_target("jetson"))) == ()
 
 
 @pytest.mark.parametrize("name", ["u8s8", "u8s8-7bit", "s8s8-symmetric"])

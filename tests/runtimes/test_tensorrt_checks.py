@@ -3,14 +3,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from qdq_graphs import Sketch, attention_net, residual_net
+from tensorrt_corpus_qdq import bodies
 
 from compress.errors import TargetError
 from compress.model import Model
 from compress.runtimes.engine_files import write_graph
 from compress.runtimes.tensorrt_builder import build_plan
-from compress.runtimes.tensorrt_checks import check_graph, require_accepted
+from compress.runtimes.tensorrt_checks import Place, Problem, place_of, require_accepted
+from compress.runtimes.tensorrt_checks import check_graph as check_at
+from compress.runtimes.turing import halve_products
+from compress.targets import load_target
+
+
+def check_graph(model: Model, place: Place = Place("tensorrt", (8, 7))) -> tuple[Problem, ...]:  # noqa: B008 - frozen
+    return check_at(model, place)
 
 
 def quantized(*, dtype: str = "int8", zero_point: int = 0, scale: float = 0.5) -> Model:
@@ -55,7 +63,7 @@ def integer_convolution() -> Model:
 @pytest.mark.parametrize("model", [residual_net(), attention_net()], ids=["residual", "attention"])
 def test_symmetric_int8_has_no_problem(model: Model) -> None:
     assert check_graph(model) == ()
-    require_accepted(model, "jetson")
+    require_accepted(model, load_target("jetson"))
 
 
 def test_an_output_dtype_stands_for_a_zero_point() -> None:
@@ -106,12 +114,61 @@ def test_computed_scales_and_zero_points_are_named() -> None:
     assert reasons == ["its scale is computed, not constant", "its zero point is computed, not constant"]
 
 
-def test_the_error_counts_the_problems() -> None:
+def test_the_error_names_the_nodes_of_one_kind_together() -> None:
     with pytest.raises(TargetError) as caught:
-        require_accepted(quantized(dtype="uint8", zero_point=7), "t4")
-    expected = "target t4: node `QuantizeLinear_0`: its zero point is uint8, not int8 (and 1 more)"
+        require_accepted(quantized(dtype="uint8", zero_point=7), load_target("t4"))
+    expected = "target t4: nodes `QuantizeLinear_0`, `DequantizeLinear_1`: its zero point is uint8, not int8"
     assert caught.value.message == expected
     assert caught.value.hint == "quantize with the dialect s8s8-symmetric"
+
+
+def test_problems_of_several_kinds_are_all_told_with_their_fixes() -> None:
+    s = Sketch(["batch", 4])
+    made = s.qdq("x", zero_point=3)
+    for _ in range(6):
+        made = s.qdq(made, dtype="uint8")
+    made = s.node("Det", s.node("Reshape", made, s.constant([-1, 2, 2], "int64")))
+    with pytest.raises(TargetError) as caught:
+        require_accepted(s.finish(made, ["batch"]), load_target("jetson"))
+    assert "nodes `QuantizeLinear_0`, `DequantizeLinear_1`: its zero point is 3, not 0" in caught.value.message
+    assert (
+        "`QuantizeLinear_2`, `DequantizeLinear_3`, `QuantizeLinear_4`, `DequantizeLinear_5` and 8 more"
+        in caught.value.message
+    )
+    assert "node `Det_15`: Det is not an operator of TensorRT" in caught.value.message
+    assert "symmetric ranges are needed" in str(caught.value.hint)
+    assert "replace that operator" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("jetson", Place("tensorrt", (8, 7))), ("rtx-blackwell", Place("tensorrt_rtx", (12, 0)))]
+)
+def test_the_place_of_a_target(name: str, place: Place) -> None:
+    assert place_of(load_target(name)) == place
+
+
+def test_float32_products_on_turing_are_found_in_branches_too_unless_they_are_halved() -> None:
+    turing = Place("tensorrt_rtx", (7, 5))
+    model = next(case.model for case in bodies() if case.name == "MatMul in a branch")
+    assert [str(problem) for problem in check_graph(model, turing)] == [
+        "node `MatMul_0`: TensorRT-RTX has no float32 MatMul on Turing"
+    ]
+    halved, count = halve_products(model)
+    assert (check_graph(halved, turing), count) == ((), 1)
+    assert check_graph(model, Place("tensorrt", (7, 5))) == ()
+
+
+def test_an_operator_of_another_domain_is_not_taken_for_onnxs() -> None:
+    s = Sketch(["batch", 4])
+    s.nodes.append(helper.make_node("Gelu", ["x"], ["g"], "fused", domain="com.microsoft"))
+    graph = helper.make_graph(
+        s.nodes, "g", [s.input], [helper.make_tensor_value_info("g", TensorProto.FLOAT, ["batch", 4])]
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    model = Model.from_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+    (problem,) = check_graph(model)
+    assert problem.mistreated
+    assert "com.microsoft.Gelu is not an operator of ONNX" in problem.reason
 
 
 def test_a_node_without_name_is_found_by_what_it_makes() -> None:

@@ -77,7 +77,7 @@ def test_on_turing_the_graph_that_is_simulated_is_the_one_that_was_compiled(fold
 
 @pytest.mark.rtx
 def test_asymmetric_activations_are_refused_before_anything_is_written(folder: Path) -> None:
-    with pytest.raises(TargetError, match="target rtx-ada: node `QuantizeLinear_0`: its zero point is uint8"):
+    with pytest.raises(TargetError, match=r"target rtx-ada: nodes `QuantizeLinear_0`, .*: its zero point is uint8"):
         runtime.build(residual_net(dtype="uint8", zero_point=128), load_target("rtx-ada"), folder)
     assert list(folder.iterdir()) == []
 
@@ -86,7 +86,7 @@ def test_asymmetric_activations_are_refused_before_anything_is_written(folder: P
 def test_an_operator_it_does_not_have_is_named(folder: Path) -> None:
     s = Sketch(["batch", 4])
     model = s.finish(s.node("Det", s.node("Reshape", "x", s.constant([-1, 2, 2], "int64"))), ["batch"])
-    with pytest.raises(TargetError, match=r"the parser refuses the graph: node `Det_1` \(Det\)"):
+    with pytest.raises(TargetError, match="node `Det_1`: Det is not an operator"):
         runtime.build(model, load_target("rtx-ada"), folder)
 
 
