@@ -1,0 +1,1 @@
+"""float16 as explicit casts in the graph, where measured ranges allow it."""
