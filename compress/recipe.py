@@ -31,6 +31,7 @@ STEPS: dict[str, tuple[str, str, str]] = {
         "IncSettings",
     ),
     "reconstruct": ("compress.quantize.reconstruct.step", "reconstruct", "ReconstructSettings"),
+    "float16": ("compress.quantize.half.step", "convert_to_float16", "Float16Settings"),
     "mixed": ("compress.quantize.mixed.step", "mix_precision", "MixedSettings"),
     "qat": ("compress.quantize.qat.step", "train_quantized", "QatSettings"),
 }
@@ -43,6 +44,8 @@ RECIPES: dict[str, str] = {
     "int8-mixed": 'steps = ["quantize", "mixed"]',
     "int8-reconstruct": 'steps = ["quantize", "reconstruct"]',
     "int8-qat": 'steps = ["quantize", "qat"]',
+    "fp16": 'steps = ["float16"]',
+    "int8+fp16": 'steps = ["quantize", "float16"]',
     "int8-weights": 'steps = ["weight-only"]\n[weight-only]\nbits = 8',
     "int4-weights": 'steps = ["weight-only"]',
     "float": "steps = []",

@@ -21,7 +21,7 @@ from compress.targets import load_target
 
 def test_layers_in_float16_have_casts_around_and_constants_of_that_type() -> None:
     original = build_residual()
-    model = to_float16(original, ["conv1", "gemm", "add"])
+    model = to_float16(original, ["conv1", "gemm", "add"], {})
     onnx.checker.check_model(onnx.ModelProto.FromString(model.to_bytes()), full_check=True)
     assert count_precisions(model) == {"float16": 2, "float32": 2}
     assert (model.inputs, model.outputs) == (original.inputs, original.outputs)
@@ -35,7 +35,13 @@ def test_constants_beyond_float16_keep_their_layer_in_float32() -> None:
     weight = original.graph.graph.initializers["w1"]
     assert weight.const_value is not None
     weight.const_value = ir.tensor(1e7 * weight.const_value.numpy())
-    assert count_precisions(to_float16(original, ["conv1", "gemm"])) == {"float16": 1, "float32": 3}
+    assert count_precisions(to_float16(original, ["conv1", "gemm"], {})) == {"float16": 1, "float32": 3}
+
+
+def test_layers_that_reach_too_far_on_samples_stay_in_float32() -> None:
+    model = build_residual()
+    assert count_precisions(to_float16(model, ["conv1", "gemm"], {"c1": 5e4})) == {"float16": 1, "float32": 3}
+    assert count_precisions(to_float16(model, ["conv1", "gemm"], {"c1": 1e4})) == {"float16": 2, "float32": 2}
 
 
 def test_float_layers_are_float16_for_tensorrt_and_float32_for_onnx_runtime() -> None:
@@ -66,7 +72,7 @@ def test_a_search_for_tensorrt_keeps_its_layers_in_float16(tmp_path: Path, monke
 def test_tensorrt_compiles_integers_and_float16_side_by_side(tmp_path: Path) -> None:
     original = build_faulty("none")
     model = quantized(original, tmp_path, "s8s8-symmetric")
-    mixed = to_float16(keep_float(model, ["conv2"], {}, "s8s8-symmetric"), ["conv2"])
+    mixed = to_float16(keep_float(model, ["conv2"], {}, "s8s8-symmetric"), ["conv2"], {})
     target = load_target("rtx-ada")
     folder = tmp_path / "engine"
     folder.mkdir()

@@ -275,8 +275,8 @@ def test_a_model_that_cannot_be_run_at_all_is_the_users_to_know(
 
 
 def test_outputs_that_overflow_are_a_candidate_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflow(model: Model, names: frozenset[str]) -> Model:
-        changed = to_float16(model, names)
+    def overflow(model: Model, names: frozenset[str], magnitudes: dict[str, float]) -> Model:
+        changed = to_float16(model, names, magnitudes)
         for name, value in changed.graph.graph.initializers.items():
             if name.endswith("_half") and value.const_value is not None:
                 value.const_value = ir.tensor(np.full(value.const_value.numpy().shape, np.inf, np.float16))

@@ -1,7 +1,7 @@
 """Which nodes may be float16: by what their operator does, by their constants, and by measured magnitudes.
 
-1. Operators whose float16 form sums, exponentiates or divides by what may be tiny stay float32: normalisations, softmax,
-   reductions, powers, roots, logarithms. So do operators that runtimes have in float32 only.
+1. Operators whose float16 form sums, exponentiates or divides by what may be tiny stay float32: normalisations,
+   softmax, reductions, powers, roots, logarithms. So do operators that runtimes have in float32 only.
 2. A node stays float32 if a value that it reads or gives was measured beyond half of the largest float16 (65,504), or
    if all of a value is below the smallest normal one (2⁻¹⁴): the rest of the range is for samples that were not seen.
 3. Constants likewise: their largest magnitude must be a normal float16. Scales of Q/DQ may move by ``SCALE_ERROR`` of
@@ -77,13 +77,20 @@ def choose_nodes(graph: ir.Graph, opset: int, magnitudes: Mapping[str, float]) -
     return Chosen(tuple(nodes), kept)
 
 
+def fits(node: ir.Node, magnitudes: Mapping[str, float]) -> bool:
+    """Return whether all that a node reads and gives may be float16, as far as constants and magnitudes tell."""
+    return next(_excesses(node, magnitudes), None) is None
+
+
 def _has_float(node: ir.Node) -> bool:
     return any(value is not None and value.dtype is ir.DataType.FLOAT for value in (*node.inputs, *node.outputs))
 
 
 def _refuse(node: ir.Node, opset: int, magnitudes: Mapping[str, float], chosen: set[ir.Node]) -> str | None:
     """Return why a node stays float32, empty where that goes without saying, None where it may be float16."""
-    if node.domain not in ("", "ai.onnx") or any(attribute.type is ir.AttributeType.GRAPH for attribute in node.attributes.values()):
+    if node.domain not in ("", "ai.onnx") or any(
+        attribute.type is ir.AttributeType.GRAPH for attribute in node.attributes.values()
+    ):
         return ""
     if node.op_type in _MOVES:
         return None if _follows(node, chosen) else ""

@@ -3,20 +3,15 @@
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
 import onnx
-import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compress.data.subset import take
-from compress.errors import ConditionError, DataError, TargetError
+from compress.errors import ConditionError, TargetError
 from compress.model import JsonValue, Model
-from compress.quantize.calibrate import batch_size
 from compress.quantize.half.choose import choose_nodes
+from compress.quantize.half.magnitudes import measure_magnitudes
 from compress.quantize.half.write import write_float16
 from compress.quantize.layers import remove_unused
-from compress.runtimes import open_graph
-from compress.runtimes.batching import fill_batch, fixed_batch
 from compress.steps import StepContext, StepResult, StepSettings
 
 _TOLD = 12
@@ -50,13 +45,7 @@ def convert_to_float16(model: Model, settings: Float16Settings, context: StepCon
         )
     graph = model.copy_graph()
     ShapeInferencePass()(graph)
-    names = [
-        str(value.name)
-        for node in graph.graph
-        for value in node.outputs
-        if value.name and value.dtype is ir.DataType.FLOAT
-    ]
-    magnitudes = _measure(model, names, settings, context) if settings.guard == "measured" else {}
+    magnitudes = measure_magnitudes(model, settings.samples, context) if settings.guard == "measured" else {}
     chosen = choose_nodes(graph.graph, graph.opset_imports.get("", 0), magnitudes)
     write_float16(graph.graph, chosen.nodes)
     remove_unused(graph.graph)
@@ -69,30 +58,6 @@ def convert_to_float16(model: Model, settings: Float16Settings, context: StepCon
         "in_float32": told,
     }
     return StepResult(result, metrics)
-
-
-def _measure(model: Model, names: list[str], settings: Float16Settings, context: StepContext) -> dict[str, float]:
-    """Return the largest magnitude of each value on calibration samples, by name."""
-    inputs = [spec.name for spec in model.inputs if spec.dtype == "float32"]
-    found = dict.fromkeys((*inputs, *names), 0.0)
-    samples = take(context.calibration, settings.samples)
-    fixed, done = fixed_batch(model), 0
-    # Every Q/DQ as it is written: the compiler's kernels are not this machine's.
-    with open_graph(model.to_bytes(), threads=context.threads, outputs=names, simulate=True) as session:
-        for batch in samples.batches(batch_size(model, samples, session, names)):
-            feed = fill_batch(batch.inputs, fixed)
-            for name, array in {**feed, **session.run(feed)}.items():
-                if name in found:
-                    found[name] = max(found[name], float(np.max(np.abs(array), initial=0.0)))
-            done += len(batch)
-            context.progress("measure magnitudes", done, len(samples))
-    for name, magnitude in found.items():
-        if not np.isfinite(magnitude):
-            raise DataError(
-                f"activation `{name}` is not finite on the samples of {samples.name}",
-                hint="look for a division by zero or an overflow in the model, or for broken samples",
-            )
-    return found
 
 
 def _check_result(model: Model) -> None:

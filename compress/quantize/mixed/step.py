@@ -15,6 +15,7 @@ from compress.latency_meter import LatencyMeter, Timing
 from compress.model import JsonValue, Model
 from compress.quantize.diagnosis.noise import measure_noise
 from compress.quantize.dialects import DIALECTS
+from compress.quantize.half.magnitudes import measure_magnitudes
 from compress.quantize.layers import FloatConstants, Layer, find_layers, float_constants
 from compress.quantize.mixed.archive import Archive, Names, Trial
 from compress.quantize.mixed.goals import AgreementGoal, DropGoal, ExpectedDropGoal, Goal, SignalGoal, classifying
@@ -53,7 +54,8 @@ def mix_precision(model: Model, settings: MixedSettings, context: StepContext) -
     goals = choose_goals(settings, context, reference)
     limit = 1 / settings.min_speedup if settings.min_speedup and not settings.states_accuracy else None
     with _latency(model, layers, settings, context) as (measure, how):
-        simulate, half = context.target.runtime != "onnxruntime", settings.halves(context.target)
+        simulate = context.target.runtime != "onnxruntime"
+        half = measure_magnitudes(model, settings.screened, context) if settings.halves(context.target) else None
         subject = Subject(model, dialect, constants, context.threads, simulate, half)
         search = Search(
             Tryout(subject, reference, goals, archive, measure, limit=limit),

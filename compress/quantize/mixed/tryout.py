@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,8 @@ class Subject:
         constants: Float weights and biases of its layers.
         threads: Of the sessions that outputs are compared in.
         simulate: Whether Q/DQ are computed as they are written, for a runtime that is not this machine's.
-        half: Whether layers that are not integer are float16, not float32.
+        half: Magnitudes of activations by name where layers that are not integer are float16 as far as these allow;
+            None where they are float32.
     """
 
     model: Model
@@ -81,12 +82,12 @@ class Subject:
     constants: FloatConstants
     threads: int
     simulate: bool
-    half: bool = False
+    half: Mapping[str, float] | None = None
 
     def with_float(self, names: Names) -> Model:
         """Return the model with these layers in float."""
         model = keep_float(self.model, names, self.constants, self.dialect)
-        return to_float16(model, names) if self.half else model
+        return model if self.half is None else to_float16(model, names, self.half)
 
 
 class Tryout:
