@@ -219,7 +219,7 @@ def _check_accuracy(measured: Measurements, policy: Policy) -> RuleOutcome:
     remedy = (
         "no number of samples would decide, the drop lies on the budget"
         if needed is None
-        else f"about {needed} samples would decide"
+        else f"about {float(f'{needed:.2g}'):.0f} samples would decide"
     )
     reason = f"{stated}, on both sides of the budget of {limit}: {remedy}."
     return RuleOutcome("accuracy", "inconclusive", ExitCode.UNDECIDED, reason)

@@ -41,7 +41,7 @@ def test_a_drop_whose_whole_interval_is_beyond_the_budget_fails() -> None:
 def test_a_drop_with_the_budget_inside_its_interval_is_inconclusive_with_the_samples_that_would_decide() -> None:
     status, code, reason = judged(measured(drop=accuracy()), max_drop=0.4)
     assert (status, code) == ("inconclusive", 13)
-    assert reason.endswith("on both sides of the budget of 0.40 points: about 40000 samples would decide.")
+    assert reason.endswith("on both sides of the budget of 0.40 points: about 82000 samples would decide.")
 
 
 def test_a_drop_on_the_budget_is_never_decided() -> None:

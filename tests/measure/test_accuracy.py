@@ -51,7 +51,7 @@ def known(result: tuple[Accuracy | None, Fidelity]) -> Accuracy:
     return result[0]
 
 
-def test_top1_is_compared_sample_by_sample_with_newcombes_interval(labelled: FakeSamples) -> None:
+def test_top1_is_compared_sample_by_sample_with_its_interval(labelled: FakeSamples) -> None:
     assert labelled.labels is not None
     found = known(measure(original(), shifted(0.7), labelled, TopK(1)))
     right = labelled.x.argmax(axis=1) == labelled.labels
@@ -60,7 +60,7 @@ def test_top1_is_compared_sample_by_sample_with_newcombes_interval(labelled: Fak
     assert found.compressed == pytest.approx(right_after.mean())
     assert found.drop == pytest.approx(right.mean() - right_after.mean())
     assert found.interval[0] < found.drop < found.interval[1]
-    assert found.method == "Newcombe's paired score interval (method 10)"
+    assert found.method == "Tango's paired score interval"
     assert found.p_value is not None
     assert (found.samples, found.metric, found.unit, found.measured_on) == (203, "top1", "fraction", "engine")
 

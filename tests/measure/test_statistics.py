@@ -1,20 +1,32 @@
 import math
+from collections.abc import Callable
 from functools import cache
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy.stats import binomtest, multinomial
 
 from compress.measure.statistics import (
+    Estimate,
     Floats,
     PairedTable,
+    decide_budget,
+    decide_family,
+    exceeds_p_value,
+    holm_adjust,
     mcnemar_p_value,
+    newcombe_difference,
+    noninferiority_p_value,
     paired_bootstrap,
     paired_difference,
     percentile,
     ratio_of_medians,
+    rescale,
     samples_to_decide,
+    score_interval,
+    wilson_interval,
 )
 
 PROPERTY = settings(deadline=None, max_examples=60, derandomize=True)
@@ -49,37 +61,113 @@ def test_paired_table_counts_the_four_cases() -> None:
 def test_newcombes_interval_reproduces_published_examples(
     table: PairedTable, expected: tuple[float, float, float]
 ) -> None:
-    found = paired_difference(table)
+    found = newcombe_difference(table)
     assert (found.value, found.low, found.high) == pytest.approx(expected, abs=5e-5)
 
 
-@PROPERTY
-@given(TABLES)
-def test_newcombes_interval_holds_its_estimate_and_stays_within_minus_one_and_one(table: PairedTable) -> None:
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        # The same book: Tango's interval of Bentur et al.; of Cavo et al. by solving the score equation.
+        (PairedTable(1, 1, 7, 12), (-0.2857, -0.5172, -0.0260)),
+        (PairedTable(59, 6, 16, 80), (-0.0621, -0.1240, -0.0054)),
+    ],
+)
+def test_tangos_interval_reproduces_published_examples(
+    table: PairedTable, expected: tuple[float, float, float]
+) -> None:
     found = paired_difference(table)
+    assert (found.value, found.low, found.high) == pytest.approx(expected, abs=6e-5)
+
+
+INTERVALS = pytest.mark.parametrize("interval", [paired_difference, newcombe_difference])
+Interval = Callable[[PairedTable], Estimate]
+
+
+@INTERVALS
+@PROPERTY
+@given(table=TABLES)
+def test_an_interval_holds_its_estimate_and_stays_within_minus_one_and_one(
+    interval: Interval, table: PairedTable
+) -> None:
+    found = interval(table)
     assert -1 <= found.low <= found.value <= found.high <= 1
 
 
+@INTERVALS
 @PROPERTY
-@given(TABLES)
-def test_swapping_the_engines_mirrors_newcombes_interval(table: PairedTable) -> None:
-    forth, back = paired_difference(table), paired_difference(swapped(table))
-    assert (back.value, back.low, back.high) == pytest.approx((-forth.value, -forth.high, -forth.low), abs=1e-12)
+@given(table=TABLES)
+def test_swapping_the_engines_mirrors_the_interval(interval: Interval, table: PairedTable) -> None:
+    forth, back = interval(table), interval(swapped(table))
+    assert (back.value, back.low, back.high) == pytest.approx((-forth.value, -forth.high, -forth.low), abs=1e-9)
 
 
-def test_newcombes_interval_does_not_collapse_when_no_sample_changed() -> None:
-    found = paired_difference(PairedTable(9200, 0, 0, 800))
+@INTERVALS
+def test_an_interval_does_not_collapse_when_no_sample_changed(interval: Interval) -> None:
+    found = interval(PairedTable(9200, 0, 0, 800))
     assert found.value == 0
     assert 0 < found.high < 0.001
-    assert found.low == -found.high
+    assert found.low == pytest.approx(-found.high)
 
 
-def test_newcombes_interval_covers_the_true_drop_about_as_often_as_it_says() -> None:
-    # True drop 0.04 - 0.02 = 0.02; 400 draws of 300 samples: the standard error of the coverage is 1.1 %.
-    draws = np.random.default_rng(7).multinomial(300, [0.84, 0.04, 0.02, 0.10], size=400)
-    intervals = [paired_difference(PairedTable(*(int(count) for count in draw))) for draw in draws]
-    coverage = np.mean([found.low <= 0.02 <= found.high for found in intervals])
-    assert 0.92 <= coverage <= 0.99
+@pytest.mark.parametrize("only_compressed", [0.005, 0.02])
+def test_the_interval_covers_the_true_drop_as_often_as_it_says(only_compressed: float) -> None:
+    # 300 samples, true drop 0.02: coverage over the whole distribution of tables, so no draw is needed.
+    changed = [0.02 + only_compressed, only_compressed]
+    lost, won = np.meshgrid(np.arange(40.0), np.arange(40.0))
+    chances = multinomial.pmf(np.stack([lost, won, 300 - lost - won], axis=-1), 300, [*changed, 1 - sum(changed)])
+    low, high = score_interval(lost, won, 300)
+    assert chances.sum() == pytest.approx(1, abs=1e-6)
+    assert chances[(low <= 0.02) & (high >= 0.02)].sum() == pytest.approx(0.95, abs=0.01)
+
+
+@PROPERTY
+@given(TABLES, st.floats(-0.5, 0.5))
+def test_the_noninferiority_test_says_what_the_interval_says(table: PairedTable, budget: float) -> None:
+    found = paired_difference(table)
+    if abs(found.high - budget) > 1e-9:
+        assert (noninferiority_p_value(table, budget) < 0.025) == (found.high < budget)
+
+
+@PROPERTY
+@given(st.integers(0, 500), st.integers(1, 500), st.sampled_from([0.9, 0.95, 0.99]))
+def test_wilsons_interval_is_that_of_scipy(successes: int, more: int, confidence: float) -> None:
+    n = successes + more
+    expected = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    assert wilson_interval(successes, n, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_a_loss_is_within_the_budget_beyond_it_or_open() -> None:
+    def around(value: float) -> Estimate:
+        return Estimate(value, value - 0.01, value + 0.01, 0.95, "")
+
+    assert decide_budget(around(0.0), 0.01) == "within"
+    assert decide_budget(around(0.03), 0.01) == "beyond"
+    assert decide_budget(around(0.01), 0.01) == "open"
+    # The p-value is at 2.5 % where the interval's end is at the budget.
+    assert exceeds_p_value(around(0.02), 0.01) == pytest.approx(0.025)
+    assert exceeds_p_value(Estimate(0.1, 0.1, 0.1, 0.95, ""), 0.0) == 0
+    assert exceeds_p_value(Estimate(0.0, 0.0, 0.0, 0.95, ""), 0.0) == 1
+
+
+def test_holms_correction_agrees_with_the_textbook() -> None:
+    # 0.01 * 4, 0.02 * 3 , 0.03 * 2 (not below the one before), 0.04.
+    assert holm_adjust([0.01, 0.04, 0.03, 0.02]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+    assert holm_adjust([]) == []
+
+
+def test_of_many_groups_one_that_fails_barely_is_left_open_and_one_that_fails_clearly_is_not() -> None:
+    barely, clearly = Estimate(0.03, 0.011, 0.049, 0.95, ""), Estimate(0.05, 0.031, 0.069, 0.95, "")
+    fine = Estimate(0.0, -0.005, 0.005, 0.95, "")
+    assert decide_family([barely], 0.01) == ["beyond"]
+    assert decide_family([barely, *[fine] * 9], 0.01) == ["open", *["within"] * 9]
+    assert decide_family([clearly, *[fine] * 9], 0.01) == ["beyond", *["within"] * 9]
+
+
+def test_an_interval_is_stretched_to_another_confidence_on_each_side() -> None:
+    found = rescale(Estimate(0.0, -0.0196, 0.0392, 0.95, "x"), 0.99)
+    assert (found.low, found.high) == pytest.approx((-0.02576, 0.05152), abs=1e-4)
+    assert rescale(found, 0.99) is found
 
 
 def test_an_empty_table_has_no_difference() -> None:
@@ -163,9 +251,9 @@ def test_the_bootstrap_refuses_too_few_or_unequal_rows(first: tuple[int, int], s
 
 
 def test_samples_to_decide_shrinks_the_interval_to_the_gap() -> None:
-    # Half-width 0.004 must become 0.002: four times the samples.
-    assert samples_to_decide(0.008, (0.004, 0.012), 0.010, 1000) == pytest.approx(4000, abs=1)
-    assert samples_to_decide(0.012, (0.008, 0.016), 0.010, 1000) == pytest.approx(4000, abs=1)
+    # Half-width 0.004 must become 0.002: four times the samples; and room for chance, ((1.96 + 0.84) / 1.96)^2.
+    assert samples_to_decide(0.008, (0.004, 0.012), 0.010, 1000) == pytest.approx(8173, abs=1)
+    assert samples_to_decide(0.012, (0.008, 0.016), 0.010, 1000) == pytest.approx(8173, abs=1)
 
 
 def test_no_number_of_samples_decides_a_drop_that_lies_on_the_budget() -> None:

@@ -1,0 +1,67 @@
+"""Statistics of paired comparisons: what was lost, how sure that is, and what would make it surer.
+
+Everything is paired: both engines see the same samples, and latency rounds time both in turn. Randomness comes from a
+seed; the same data and seed give the same interval.
+"""
+
+from compress.measure.statistics.bootstrap import bootstrap_value, paired_bootstrap
+from compress.measure.statistics.decisions import (
+    POWER,
+    Decision,
+    decide_budget,
+    decide_family,
+    exceeds_p_value,
+    holm_adjust,
+    samples_to_decide,
+)
+from compress.measure.statistics.estimate import (
+    CONFIDENCE,
+    Estimate,
+    Floats,
+    Reduce,
+    normal_quantile,
+    normal_tail,
+    rescale,
+)
+from compress.measure.statistics.latency import percentile, ratio_of_medians
+from compress.measure.statistics.paired import (
+    PairedTable,
+    mcnemar_p_value,
+    newcombe_difference,
+    noninferiority_p_value,
+    paired_difference,
+    proportion,
+    score_interval,
+    score_statistic,
+    wilson_interval,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "POWER",
+    "Decision",
+    "Estimate",
+    "Floats",
+    "PairedTable",
+    "Reduce",
+    "bootstrap_value",
+    "decide_budget",
+    "decide_family",
+    "exceeds_p_value",
+    "holm_adjust",
+    "mcnemar_p_value",
+    "newcombe_difference",
+    "noninferiority_p_value",
+    "normal_quantile",
+    "normal_tail",
+    "paired_bootstrap",
+    "paired_difference",
+    "percentile",
+    "proportion",
+    "ratio_of_medians",
+    "rescale",
+    "samples_to_decide",
+    "score_interval",
+    "score_statistic",
+    "wilson_interval",
+]
