@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import exported_nets
@@ -18,9 +17,7 @@ TARGETS = ("rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell")
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fp16", "int8+fp16"])
 @pytest.mark.parametrize("name", sorted(exported_nets.ARCHITECTURES))
-def test_every_network_compiles_for_every_generation_within_five_seconds(
-    tmp_path: Path, name: str, recipe: str
-) -> None:
+def test_every_network_compiles_for_every_generation(tmp_path: Path, name: str, recipe: str) -> None:
     model = exported_nets.folded_model(name)
     samples = synthesize(model.inputs, 16, seed=1)
     context = StepContext(load_target("rtx-ada"), samples, 1, 0, Store(tmp_path), lambda *_: None, model)
@@ -31,6 +28,4 @@ def test_every_network_compiles_for_every_generation_within_five_seconds(
     for target in TARGETS:
         folder = tmp_path / target
         folder.mkdir()
-        start = time.perf_counter()
         assert build(lowered, load_target(target), folder).kind == "tensorrt"
-        assert time.perf_counter() - start < 5  # measured: 0.1 to 1.1 s
