@@ -13,6 +13,7 @@ from compress.data.gather import RunData
 from compress.data.samples import SampleSet
 from compress.engines import Engines, Measured
 from compress.errors import TargetError
+from compress.gate import Policy, accuracy_budget
 from compress.intake import Intake
 from compress.measure.cost import count_cost
 from compress.measure.fidelity import compare_outputs
@@ -162,9 +163,13 @@ def _measurements(
     )
 
 
-def with_verdict(measurements: Measurements, verdict: VerdictRecord) -> TargetRecord:
-    """Return the finished record of a target."""
-    return TargetRecord(**{name: getattr(measurements, name) for name in Measurements.model_fields}, verdict=verdict)
+def with_verdict(measurements: Measurements, verdict: VerdictRecord, policy: Policy) -> TargetRecord:
+    """Return the finished record of a target, with the verdict that the policy gave."""
+    known = {name: getattr(measurements, name) for name in Measurements.model_fields}
+    accuracy = measurements.accuracy
+    return TargetRecord(
+        **known, verdict=verdict, budget=None if accuracy is None else accuracy_budget(accuracy, policy)
+    )
 
 
 def with_attempts(kept: TargetRecord, tried: Sequence[TargetRecord], problems: Sequence[str]) -> TargetRecord:

@@ -104,7 +104,7 @@ def _build_and_measure(
         speed = explain_speed(engines, measured, data.evaluation, plan, progress)
         measurements = describe_target(engines, model, measured, speed)
         measurements = measurements.model_copy(update={"measurements": _store(measured.raw, folder, target)})
-    return with_verdict(measurements, judge(measurements, plan.policy))
+    return with_verdict(measurements, judge(measurements, plan.policy), plan.policy)
 
 
 def _store(raw: RawMeasurements, folder: Path, target: Target) -> EngineFile | None:

@@ -11,6 +11,7 @@ from compress.data.gather import gather_samples, load_if_named
 from compress.gate import worst
 from compress.intake import take_in
 from compress.options import RunOptions, resolve
+from compress.report.html.page import load_raw, render_page
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
 from compress.report.record import Report
@@ -41,6 +42,7 @@ def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
         report = describe_run(plan, source, data, checked, records, verdict)
         write_atomically(work.staging / "recipe.lock.toml", plan.lock(report).encode())
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
+        write_atomically(work.staging / "report.html", render_page(report, load_raw(report, work.staging)).encode())
         write_report(report, work.staging / "report.json")
         work.publish()
     return report

@@ -253,11 +253,13 @@ class TargetRecord(Measurements):
     Attributes:
         attempts: Empty where there was one only.
         layers: Of the engine, those that are INT8; empty where nothing is, or where it could not be diagnosed.
+        budget: What of its accuracy it was allowed to lose, in the metric's own unit; None where nobody said.
     """
 
     verdict: VerdictRecord
     attempts: tuple[Attempt, ...] = ()
     layers: tuple[LayerRecord, ...] = ()
+    budget: Annotated[float | None, ADDED_LATER] = None
 
 
 class Report(_Record):
