@@ -1,0 +1,120 @@
+import csv
+import io
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from small_reports import cpu_target, report, unbuilt_target
+
+from compress.cli import main
+from compress.gate import RuleOutcome
+from compress.report.csv_table import render_csv
+from compress.report.json_file import write_report
+from compress.report.junit import render_junit
+from compress.report.markdown import render_markdown
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """Return the path of a stored report of two targets, `cpu` measured, `jetson-orin-nano` simulated."""
+    path = tmp_path / "report.json"
+    write_report(report(), path)
+    return path
+
+
+def show(path: Path, *flags: str) -> int:
+    return main(["report", str(path), *flags])
+
+
+def test_markdown_is_what_the_run_wrote(stored: Path, capsys: Output) -> None:
+    assert show(stored) == 0
+    assert capsys.readouterr().out == render_markdown(report())
+
+
+def test_junit_has_a_suite_for_each_target_and_a_case_for_each_rule(stored: Path, capsys: Output) -> None:
+    policy = stored.with_name("gate.toml")
+    policy.write_text('[gate]\nmax_drop = 1.0\nmax_size = "320KB"\nmax_latency = "8ms"\n', encoding="utf-8")
+    assert show(stored, "--format", "junit", "--policy", str(policy)) == 0
+    root = ET.fromstring(capsys.readouterr().out)
+    assert [suite.get("name") for suite in root] == ["cpu", "jetson-orin-nano"]
+    board = root[1]
+    assert [case.get("name") for case in board] == ["accuracy", "latency", "size"]
+    assert (board.get("tests"), board.get("failures"), board.get("errors")) == ("3", "1", "1")
+    outcomes = {case.get("name"): case[0].tag for case in board}
+    assert outcomes == {"accuracy": "system-out", "latency": "error", "size": "failure"}
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("6", "1", "1")
+    size = board[2][0]
+    assert (size.get("type"), size.get("message")) == ("size", "The engine has 330 KB, beyond the limit of 320 KB.")
+
+
+@pytest.mark.parametrize(
+    ("rule", "tag", "kind"),
+    [
+        (RuleOutcome("accuracy", "inconclusive", 13, "open"), "failure", "inconclusive"),  # type: ignore[arg-type]
+        (RuleOutcome("engine", "fail", 20, "refused"), "error", "engine"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_not_a_pass_never_looks_like_one(rule: RuleOutcome, tag: str, kind: str) -> None:
+    case = ET.fromstring(render_junit("report.json", [("cpu", [rule])]))[0][0]
+    assert (case[0].tag, case[0].get("type")) == (tag, kind)
+
+
+def test_names_that_are_not_xml_are_made_so() -> None:
+    rule = RuleOutcome("accuracy", "pass", 0, 'the drop of "<b>\x00&\x1b[31m" is 0')  # type: ignore[arg-type]
+    text = render_junit("<report>&\x00", [("cpu]]>", [rule])])
+    root = ET.fromstring(text)
+    assert root.get("name") == "<report>&�"
+    assert root[0][0][0].text == 'the drop of "<b>�&�[31m" is 0'
+
+
+def test_csv_has_a_row_for_each_target_and_empty_cells_for_what_was_not_measured(stored: Path, capsys: Output) -> None:
+    assert show(stored, "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["target"] for row in rows] == ["cpu", "jetson-orin-nano"]
+    assert float(rows[0]["drop"]) == pytest.approx(0.003)
+    assert float(rows[0]["speedup"]) > 1
+    assert rows[1]["latency_p50"] == ""
+    assert rows[1]["measured_on"] == "simulated"
+
+
+def test_a_target_without_an_engine_is_a_row_too() -> None:
+    (row,) = csv.DictReader(io.StringIO(render_csv(report(unbuilt_target()))))
+    assert (row["engine"], row["drop"], row["exit_code"]) == ("", "", "20")
+
+
+def test_text_that_a_spreadsheet_would_compute_is_text() -> None:
+    target = cpu_target()
+    assert target.accuracy is not None
+    accuracy = target.accuracy.model_copy(update={"metric": "=HYPERLINK(1)"})
+    changed = report(target.model_copy(update={"accuracy": accuracy}))
+    (row,) = csv.DictReader(io.StringIO(render_csv(changed)))
+    assert row["metric"] == "'=HYPERLINK(1)"
+
+
+def test_output_goes_into_a_file(stored: Path, capsys: Output) -> None:
+    out = stored.with_name("report.xml")
+    assert show(stored, "--format", "junit", "--output", str(out)) == 0
+    assert capsys.readouterr().out == ""
+    assert ET.parse(out).getroot().tag == "testsuites"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message", "hint"),
+    [
+        (("--format", "junt"), "unknown format `junt`", "junit"),
+        (("--policy", "gate.toml"), "--policy is for --format junit", "compress gate"),
+        (("--output", "missing/report.md"), "cannot write", "may be written to"),
+    ],
+)
+def test_mistakes_are_told(stored: Path, capsys: Output, flags: tuple[str, ...], message: str, hint: str) -> None:
+    assert show(stored, *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert hint in error
+
+
+def test_a_report_that_is_not_there_is_told(tmp_path: Path, capsys: Output) -> None:
+    assert show(tmp_path / "absent.json") == 2
+    assert "cannot read" in capsys.readouterr().err
