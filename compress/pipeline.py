@@ -8,6 +8,7 @@ from pathlib import Path
 from compress.assembly import check_export, describe_run
 from compress.attempts import run_target
 from compress.data.gather import gather_samples, load_if_named
+from compress.evidence.statement import write_statement
 from compress.gate import worst
 from compress.intake import take_in
 from compress.options import RunOptions, resolve
@@ -44,6 +45,7 @@ def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
         write_atomically(work.staging / "report.html", render_page(report, load_raw(report, work.staging)).encode())
         write_report(report, work.staging / "report.json")
+        write_statement(report, work.staging)
         work.publish()
     return report
 

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("compress.cli.bench", "measure latency of engines side by side"),
     "report": ("compress.cli.report", "write a stored report in another form: Markdown, JUnit, CSV"),
     "gate": ("compress.cli.gate", "judge a stored report under a policy"),
+    "verify": ("compress.cli.verify", "check a folder of results: every file's digest, and the engine's accuracy"),
     "distill": ("compress.cli.distill", "train a smaller model to give the outputs of a larger one"),
     "doctor": ("compress.cli.doctor", "show what works on this machine and the command that mends what does not"),
 }

@@ -1,0 +1,100 @@
+"""``compress verify DIR``: whether a folder of results is what the run left, and its engine as accurate as it says."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compress.cli import Subparsers
+    from compress.evidence.files import Finding
+    from compress.evidence.rerun import Rerun
+    from compress.report.record import Report
+
+_EPILOG = """\
+exit codes: 0 all as the run left it, 2 something was changed, is missing, extra or unreadable, or the accuracy is
+another one, 13 the files are right and the accuracy could not be measured again (--no-run: not asked for)
+"""
+
+
+def add_parser(commands: "Subparsers") -> None:
+    """Add the command's flags."""
+    parser = commands.add_parser(
+        "verify",
+        help="check a folder of results: every file's digest, and the accuracy on the engine",
+        description="Check every file of a folder of results against provenance.json, and measure the engine's "
+        "accuracy again. Works offline; nothing in the folder is run but the engine's graph.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="what `compress run` wrote")
+    parser.add_argument("--data", metavar="SPEC", help="the evaluation samples, where they are no recipe's name")
+    parser.add_argument("--no-run", action="store_true", help="check files only: no engine is loaded")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, print what was found, and return the exit code."""
+    from compress.errors import ConfigError, ExitCode, UsageError
+    from compress.evidence.files import check_files, check_report
+    from compress.evidence.statement import read_statement
+    from compress.report.json_file import read_report
+    from compress.store import REPORT
+
+    if not options.folder.is_dir():
+        raise ConfigError(f"{options.folder} is not a folder", hint="give the folder that `compress run` wrote")
+    if options.no_run and options.data:
+        raise UsageError("--data is of no use with --no-run", hint="leave one of them away")
+    digests = read_statement(options.folder).digests
+    findings = list(check_files(options.folder, digests))
+    reruns: list[Rerun] = []
+    if not any(finding.what == REPORT for finding in findings):
+        report = read_report(options.folder / REPORT)
+        findings += check_report(report, digests)
+        # An engine that is not the run's is not loaded.
+        if not findings and not options.no_run:
+            found, reruns = _rerun(report, options)
+            findings += found
+    _print(options, len(digests), findings, reruns)
+    if findings or any(each.outcome == "differs" for each in reruns):
+        return ExitCode.USAGE
+    return ExitCode.UNDECIDED if any(each.outcome == "not run" for each in reruns) else ExitCode.PASS
+
+
+def _rerun(report: "Report", options: argparse.Namespace) -> "tuple[list[Finding], list[Rerun]]":
+    from compress.cli.engine_file import read_interface
+    from compress.cli.progress import show_progress
+    from compress.evidence.files import Finding
+    from compress.evidence.rerun import Rerun, load_evaluation, rerun_target
+
+    measured = [target for target in report.targets if target.accuracy is not None]
+    if not measured:
+        return [], []
+    samples = load_evaluation(report, options.data, Path.cwd())
+    if isinstance(samples, Finding):
+        return [samples], []
+    if isinstance(samples, str):
+        return [], [Rerun(target.target, "not run", samples) for target in measured]
+    original = read_interface(options.folder / "model.onnx")
+    with show_progress(enabled=not options.json) as (_, progress):
+        done = [rerun_target(target, options.folder, original, samples, progress) for target in measured]
+    return [], [each for each in done if each is not None]
+
+
+def _print(options: argparse.Namespace, files: int, findings: "list[Finding]", reruns: "list[Rerun]") -> None:
+    if options.json:
+        found = {
+            "folder": str(options.folder),
+            "files": files,
+            "findings": [asdict(each) for each in findings],
+            "accuracy": [asdict(each) for each in reruns],
+        }
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for finding in findings:
+        print(f"{finding.fault:<8} {finding.what}: {finding.reason}")
+    for each in reruns:
+        print(f"{each.outcome:<8} accuracy of {each.target}: {each.reason}")
+    bad = bool(findings) or any(each.outcome == "differs" for each in reruns)
+    print("NOT what the run left" if bad else f"{files} files are as provenance.json says; it is not signed")

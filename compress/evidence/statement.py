@@ -1,0 +1,124 @@
+"""``provenance.json``: an in-toto statement of every file that a run left, and of what they were made from.
+
+Source: in-toto Attestation Framework, Statement v1; SLSA v1, Provenance (the predicate).
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from compress.errors import ConfigError
+from compress.report.record import Report, Sha256
+from compress.store import REPORT, hash_file, write_atomically
+
+PROVENANCE: Final = "provenance.json"
+UNLISTED: Final = frozenset({PROVENANCE, "run.log", ".steps"})
+"""What a folder of results has beside the files of the statement: itself, the log, and the steps of ``--resume``."""
+
+_STATEMENT: Final = "https://in-toto.io/Statement/v1"
+_PREDICATE: Final = "https://slsa.dev/provenance/v1"
+_MAX_BYTES: Final = 16 << 20
+_AGAIN: Final = "take the folder again from where it was made, or run `compress run` again"
+
+
+class _Read(BaseModel):
+    # The framework asks readers to ignore fields that they do not know.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Digest(_Read):
+    """The SHA-256, hexadecimal."""
+
+    sha256: Sha256
+
+
+class Subject(_Read):
+    """A file of the folder: its path with slashes, and its digest."""
+
+    name: Annotated[str, Field(min_length=1)]
+    digest: Digest
+
+
+class Statement(_Read):
+    """What is read of a statement; the predicate is for other tools."""
+
+    type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
+    subject: Annotated[tuple[Subject, ...], Field(min_length=1)]
+    predicate_type: Annotated[Literal["https://slsa.dev/provenance/v1"], Field(alias="predicateType")]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by path."""
+        return {subject.name: subject.digest.sha256 for subject in self.subject}
+
+
+def write_statement(report: Report, folder: Path) -> None:
+    """Write the statement of a folder whose other files are all there."""
+    names = sorted(
+        name
+        for path in folder.rglob("*")
+        if path.is_file() and (name := path.relative_to(folder).as_posix()) not in UNLISTED
+    )
+    content = {
+        "_type": _STATEMENT,
+        "subject": [{"name": name, "digest": {"sha256": hash_file(folder / name)}} for name in names],
+        "predicateType": _PREDICATE,
+        "predicate": _describe_build(report),
+    }
+    write_atomically(folder / PROVENANCE, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _describe_build(report: Report) -> dict[str, object]:
+    tool = f"pkg:pypi/edge-compress@{report.tool.version}"
+    data = {"calibration": report.data.calibration, "evaluation": report.data.evaluation}
+    return {
+        "buildDefinition": {
+            "buildType": f"{tool}#run",
+            "externalParameters": {
+                "command": report.command,
+                "targets": [target.target for target in report.targets],
+                "seed": report.seed,
+            },
+            "resolvedDependencies": [
+                {"name": report.source.path, "digest": {"sha256": report.source.sha256}},
+                *(
+                    {"name": used.name, "digest": {"sha256": used.digest}, "annotations": {"role": role}}
+                    for role, used in data.items()
+                    if used is not None
+                ),
+                *({"uri": f"pkg:pypi/{name}@{version}"} for name, version in report.tool.packages.items()),
+            ],
+        },
+        "runDetails": {"builder": {"id": tool}, "metadata": {"finishedOn": report.created}},
+    }
+
+
+def read_statement(folder: Path) -> Statement:
+    """Return the statement of a folder of results.
+
+    Raises:
+        ConfigError: It is not there, no plain file, too large, not such a statement, or names a file twice or none
+            for the report.
+    """
+    path = folder / PROVENANCE
+    if path.is_symlink() or not path.is_file():
+        raise ConfigError(
+            f"{path} is missing, or is no plain file: nothing says what belongs to the folder", hint=_AGAIN
+        )
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes", hint=_AGAIN)
+        statement = Statement.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the permissions") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{path} is no statement of a run: {place or 'content'}: {first['msg']}", hint=_AGAIN
+        ) from error
+    if len(statement.digests) != len(statement.subject) or REPORT not in statement.digests:
+        raise ConfigError(f"{path} names a file twice, or does not name {REPORT}", hint=_AGAIN)
+    return statement
