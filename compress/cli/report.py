@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "md": "Markdown, as in report.md; fits a GitHub job summary",
+    "html": "the page, as in report.html: one file that needs no network",
     "junit": "JUnit XML: a suite for each target, a case for each rule",
     "csv": "a row for each target",
 }
@@ -57,6 +58,11 @@ def _render(report: "Report", options: argparse.Namespace) -> str:
         from compress.report.csv_table import render_csv
 
         return render_csv(report)
+    if options.format == "html":
+        from compress.report.html.page import load_raw, render_page
+
+        folder = options.report if options.report.is_dir() else options.report.parent
+        return render_page(report, load_raw(report, folder))
     if options.format == "junit":
         return _render_junit(report, options)
     from compress.report.markdown import render_markdown

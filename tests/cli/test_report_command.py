@@ -33,6 +33,13 @@ def test_markdown_is_what_the_run_wrote(stored: Path, capsys: Output) -> None:
     assert capsys.readouterr().out == render_markdown(report())
 
 
+def test_html_is_the_page_in_one_file(stored: Path, capsys: Output) -> None:
+    assert show(stored, "--format", "html") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("<!doctype html>")
+    assert printed.rstrip().endswith("</html>")
+
+
 def test_junit_has_a_suite_for_each_target_and_a_case_for_each_rule(stored: Path, capsys: Output) -> None:
     policy = stored.with_name("gate.toml")
     policy.write_text('[gate]\nmax_drop = 1.0\nmax_size = "320KB"\nmax_latency = "8ms"\n', encoding="utf-8")
