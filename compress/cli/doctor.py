@@ -17,6 +17,8 @@ State = Literal["ok", "missing", "broken", "idle"]
 """``idle``: installed, and this machine has nothing that it can run on."""
 
 REQUIRED = (
+    "jinja2",
+    "markupsafe",
     "numpy",
     "onnx",
     "onnx-ir",
