@@ -1,11 +1,13 @@
-"""The command line as a function, and a small project to run it on."""
+"""The command line as a function, a small project to run it on, and a stored report."""
 
 from pathlib import Path
 
 import pytest
 from small_project import BOARD, FASHION, PROJECT, RECIPE, Compress, Outcome, nearest_mean_classifier
+from small_reports import report
 
 from compress.cli import main
+from compress.report.json_file import write_report
 
 
 @pytest.fixture
@@ -39,3 +41,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / f"{name}.toml").write_text(text)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """Return the path of a stored report of two targets, `cpu` measured, `jetson-orin-nano` simulated."""
+    path = tmp_path / "report.json"
+    write_report(report(), path)
+    return path

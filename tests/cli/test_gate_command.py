@@ -11,14 +11,6 @@ from compress.report.record import Report
 Output = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    """Return the path of a stored report of two targets, `cpu` measured, `jetson-orin-nano` simulated."""
-    path = tmp_path / "report.json"
-    write_report(report(), path)
-    return path
-
-
 def gate(path: Path, *flags: str) -> int:
     return main(["gate", str(path), *flags])
 

@@ -7,21 +7,13 @@ import pytest
 from small_reports import cpu_target, report, unbuilt_target
 
 from compress.cli import main
+from compress.errors import ExitCode
 from compress.gate import RuleOutcome
 from compress.report.csv_table import render_csv
-from compress.report.json_file import write_report
 from compress.report.junit import render_junit
 from compress.report.markdown import render_markdown
 
 Output = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    """Return the path of a stored report of two targets, `cpu` measured, `jetson-orin-nano` simulated."""
-    path = tmp_path / "report.json"
-    write_report(report(), path)
-    return path
 
 
 def show(path: Path, *flags: str) -> int:
@@ -59,8 +51,8 @@ def test_junit_has_a_suite_for_each_target_and_a_case_for_each_rule(stored: Path
 @pytest.mark.parametrize(
     ("rule", "tag", "kind"),
     [
-        (RuleOutcome("accuracy", "inconclusive", 13, "open"), "failure", "inconclusive"),  # type: ignore[arg-type]
-        (RuleOutcome("engine", "fail", 20, "refused"), "error", "engine"),  # type: ignore[arg-type]
+        (RuleOutcome("accuracy", "inconclusive", ExitCode.UNDECIDED, "open"), "failure", "inconclusive"),
+        (RuleOutcome("engine", "fail", ExitCode.TARGET, "refused"), "error", "engine"),
     ],
 )
 def test_what_is_not_a_pass_never_looks_like_one(rule: RuleOutcome, tag: str, kind: str) -> None:
@@ -69,7 +61,7 @@ def test_what_is_not_a_pass_never_looks_like_one(rule: RuleOutcome, tag: str, ki
 
 
 def test_names_that_are_not_xml_are_made_so() -> None:
-    rule = RuleOutcome("accuracy", "pass", 0, 'the drop of "<b>\x00&\x1b[31m" is 0')  # type: ignore[arg-type]
+    rule = RuleOutcome("accuracy", "pass", ExitCode.PASS, 'the drop of "<b>\x00&\x1b[31m" is 0')
     text = render_junit("<report>&\x00", [("cpu]]>", [rule])])
     root = ET.fromstring(text)
     assert root.get("name") == "<report>&�"

@@ -43,7 +43,7 @@ def paired_difference(table: PairedTable, *, confidence: float = CONFIDENCE) -> 
 
     It does not collapse to a point when no sample changed. Of the intervals that
     ``benchmarks/gate_simulation.py`` compares it is the one whose coverage stays within a point of the confidence from
-    about six changed samples on; below that every interval of so coarse a count covers more.
+    a dozen changed samples on; below that it covers more, as any interval of so coarse a count.
 
     Raises:
         ValueError: The table is empty.

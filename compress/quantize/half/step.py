@@ -5,6 +5,7 @@ from typing import Literal
 
 import onnx
 from onnx_ir.passes.common import ShapeInferencePass
+from pydantic import PositiveInt
 
 from compress.errors import ConditionError, TargetError
 from compress.model import JsonValue, Model
@@ -27,7 +28,7 @@ class Float16Settings(StepSettings):
             only, which needs no samples.
     """
 
-    samples: int = 64
+    samples: PositiveInt = 64
     guard: Literal["measured", "constants"] = "measured"
 
 
