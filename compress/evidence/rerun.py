@@ -126,11 +126,13 @@ def _open(record: TargetRecord, folder: Path) -> Session:
     Raises:
         NotRunError: That cannot be had here.
     """
-    names = {PurePosixPath(file.path).name for file in record.engine.files} if record.engine else set()
-    engine_folder = folder / "engine" / record.target
-    graph = engine_folder / GRAPH
+    paths = {PurePosixPath(file.path).name: file.path for file in record.engine.files} if record.engine else {}
+    names = set(paths)
     if GRAPH not in names:
         raise NotRunError(f"the engine has no {GRAPH}")
+    # The folder is that of a file that was checked: the target's name comes from the report, and may be a path.
+    graph = folder / paths[GRAPH]
+    engine_folder = graph.parent
     if record.accuracy is not None and record.accuracy.measured_on == "simulated":
         return open_graph(graph, threads=core_count(), simulate=True)
     if record.engine is None or record.engine.kind != "onnx":

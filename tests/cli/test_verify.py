@@ -143,6 +143,21 @@ def test_an_accuracy_that_the_engine_does_not_have_is_found_though_all_digests_a
     assert done.out.startswith("differs  accuracy of board: top1 ")
 
 
+def test_a_targets_name_that_is_a_path_does_not_choose_the_engine(compress: Compress, results: Path) -> None:
+    outside = results.parent / "outside"
+    outside.mkdir()
+    shutil.copy(results.parent / "lossy.onnx", outside / "model.onnx")
+    report = results / "report.json"
+    content = json.loads(report.read_text())
+    content["targets"][0]["target"] = "../../outside"
+    report.write_text(json.dumps(content))
+    _sign_off(results, "report.json")
+    change_a_byte(outside / "model.onnx")
+    done = compress("verify", results, "--data", "evaluation.toml")
+    assert done.code == 0, done.out + done.err
+    assert "same     accuracy of ../../outside" in done.out
+
+
 def test_samples_that_are_not_known_leave_the_accuracy_undecided(compress: Compress, results: Path) -> None:
     done = compress("verify", results)
     assert done.code == 13
