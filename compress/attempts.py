@@ -50,6 +50,7 @@ def run_target(
         progress,
         original=source.trainable,
         metric=plan.metric,
+        build=plan.project.build,
     )
     tried: list[TargetRecord] = []
     kept = source.model
@@ -94,7 +95,7 @@ def _build_and_measure(
 ) -> TargetRecord:
     """Return the record of one candidate, its engine in the folder."""
     try:
-        built = build_engines(original, model, target, folder, progress)
+        built = build_engines(original, model, target, folder, progress, plan.project.build)
     except TargetError as error:
         log.warning("%s: %s (%s)", target.name, error.message, error.hint)
         measurements = describe_unbuilt(target, model, error)

@@ -22,6 +22,7 @@ from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
 from compress.report.speed_record import Contest
 from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_options import EngineOptions
 from compress.runtimes.variants import load_variants
 from compress.steps import Progress
@@ -88,7 +89,14 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-def build_engines(original: Model, compressed: Model, target: Target, folder: Path, progress: Progress) -> Engines:
+def build_engines(
+    original: Model,
+    compressed: Model,
+    target: Target,
+    folder: Path,
+    progress: Progress,
+    settings: BuildSettings = DEFAULT,
+) -> Engines:
     """Return the engines of the compressed model, in the folder, and of the original, in one beside it.
 
     Raises:
@@ -97,11 +105,11 @@ def build_engines(original: Model, compressed: Model, target: Target, folder: Pa
     task = f"{target.name}: build"
     progress(task, 0, 2)
     runtime = load_runtime(target.runtime)
-    engine = runtime.build(compressed, target, _made(folder))
+    engine = runtime.build(compressed, target, _made(folder), settings)
     progress(task, 1, 2)
     baseline = None
     if engine.kind != "build-kit":
-        baseline = runtime.build(original, target, _made(folder.with_name(f"{folder.name}-original")))
+        baseline = runtime.build(original, target, _made(folder.with_name(f"{folder.name}-original")), settings)
     progress(task, 2, 2)
     for line in engine.log:
         log.info("%s: %s", target.runtime, line)

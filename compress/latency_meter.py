@@ -102,7 +102,7 @@ class LatencyMeter:
             self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="compress-latency-")))
         folder = self._folder / str(next(self._numbers))
         folder.mkdir()
-        engine = self._runtime.build(model, self._context.target, folder)
+        engine = self._runtime.build(model, self._context.target, folder, self._context.build)
         return in_batches(self._runtime.open(engine, threads=self._timing.threads), model)
 
     def _key(self, model: Model) -> str:
@@ -111,7 +111,7 @@ class LatencyMeter:
         shapes: list[JsonValue] = [list(array.shape) for array in self._feed.values()]
         parts: JsonValue = [
             shape_digest(self._baseline), shape_digest(model), target.model_dump(mode="json"), versions,
-            timing.threads, shapes,
+            timing.threads, shapes, self._context.build.describe(),
         ]  # fmt: skip
         return f"latency-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
 

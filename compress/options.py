@@ -129,6 +129,7 @@ class Plan:
             "data": data,
             "latency": {"threads": self.options.threads, "batch": self.options.batch},
             "engine": self.engine.model_dump(),
+            "build": self.project.build.describe(),
             "versions": {"edge-compress": report.tool.version, **report.tool.packages},
         }
         return tomli_w.dumps(lock)

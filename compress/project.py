@@ -10,6 +10,7 @@ from compress.data.recipes import SampleSettings
 from compress.errors import UsageError
 from compress.gate import Policy
 from compress.model import BATCH, Dimension, TensorSpec
+from compress.runtimes.build_settings import BuildSettings, SizeRange
 
 FILE_NAME = "compress.toml"
 _DTYPES = ("float32", "float16", "float64", "int64", "int32", "int8", "uint8", "bool")
@@ -27,10 +28,11 @@ class InputTable(_Table):
 
 
 class ModelTable(_Table):
-    """What the model file does not say itself."""
+    """What the model file does not say itself; ``ranges`` are the sizes of dynamic axes by name."""
 
     input_tables: Annotated[dict[str, InputTable], Field(alias="inputs")] = Field(default_factory=dict)
     factory: str | None = None
+    ranges: dict[str, SizeRange] = Field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -66,6 +68,11 @@ class Project(_Table):
     data: DataTable = DataTable()
     gate: Policy = Policy()
     engine: EngineTable = EngineTable()
+
+    @property
+    def build(self) -> BuildSettings:
+        """How engines are built."""
+        return BuildSettings(ranges=self.model.ranges)
 
 
 def load_project(model: Path) -> Project:

@@ -13,6 +13,7 @@ from compress.data.metrics import Metric
 from compress.data.samples import SampleSet
 from compress.errors import ConditionError
 from compress.model import JsonValue, Model, StepRecord
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.store import Store
 from compress.targets import Target
 
@@ -44,6 +45,7 @@ class StepContext:
         original: The model as it was taken in, before any step, BatchNormalization unfolded: the teacher of
             every training.
         metric: What accuracy is, for steps that look at labels; None where nobody said.
+        build: How engines are built that a step measures.
     """
 
     target: Target
@@ -54,6 +56,7 @@ class StepContext:
     progress: Progress
     original: Model
     metric: Metric | None = None
+    build: BuildSettings = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from compress.prune.settings import PruneSettings
 from compress.prune.step import prune
 from compress.prune.surgery import cut
 from compress.runtimes import Availability, Engine, Feed, null
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.steps import StepContext
 
 MODEL = wide_network()
@@ -37,7 +38,7 @@ class Board:
     def available(self, target: object) -> Availability:
         return Availability(build=True, run=True, versions={"board": "1"})
 
-    def build(self, model: Model, target: Any, folder: Path) -> Engine:
+    def build(self, model: Model, target: Any, folder: Path, settings: BuildSettings = DEFAULT) -> Engine:
         self.built.append(folder)
         return null.build(model, target, folder)
 

@@ -18,6 +18,7 @@ def test_every_table_of_the_file_is_read(tmp_path: Path) -> None:
         [model]
         inputs = { image = { shape = ["batch", 3, 224, 224] }, size = { shape = [2], dtype = "int64" } }
         factory = "network:make"
+        ranges = { sequence = [1, 128, 512] }
         [data]
         calibration = { source = "train", count = 10 }
         evaluation = "val"
@@ -33,6 +34,7 @@ def test_every_table_of_the_file_is_read(tmp_path: Path) -> None:
         TensorSpec("size", "int64", (2,)),
     )
     assert project.model.factory == "network:make"
+    assert project.build.describe() == {"ranges": {"sequence": {"min": 1, "opt": 128, "max": 512}}}
     assert not isinstance(project.data.calibration, str)
     assert project.data.evaluation == "val"
     assert (project.gate.max_drop, project.gate.max_latency) == (0.5, 0.008)
@@ -46,6 +48,7 @@ def test_every_table_of_the_file_is_read(tmp_path: Path) -> None:
         ("[data]\nmetric = 1", "metric"),
         ('[data]\ncalibration = { sourc = "train" }', "sourc"),
         ("[gate]\nmax_drop = -1", "max_drop"),
+        ("[model.ranges]\nsequence = [1, 128, 64]", "ranges.sequence"),
         ('[model]\ninputs = { image = { dtype = "float32" } }', "shape"),
     ],
 )

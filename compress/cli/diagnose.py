@@ -93,7 +93,7 @@ def _diagnose(plan: "Plan", samples: int, seconds: float, progress: "Progress") 
     with tempfile.TemporaryDirectory(prefix="compress-diagnose-") as folder:
         context = StepContext(
             plan.targets[0], data.calibration, core_count(), plan.options.seed, Store(Path(folder)), progress,
-            original=original, metric=plan.metric,
+            original=original, metric=plan.metric, build=plan.project.build,
         )  # fmt: skip
         model = original
         for step in plan.recipe.attempts[0]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.model import Model
+from compress.runtimes.build_settings import BuildSettings
 from compress.targets import Target
 
 Feed = Mapping[str, NDArray[np.generic]]
@@ -113,8 +114,14 @@ class Runtime(Protocol):
         """Return what can be built and run here for the target, without building anything."""
         ...
 
-    def build(self, model: Model, target: Target, folder: Path) -> Engine:
+    def build(self, model: Model, target: Target, folder: Path, settings: BuildSettings = ...) -> Engine:
         """Write an engine for the target into the (existing, empty) folder.
+
+        Args:
+            model: The graph.
+            target: The device.
+            folder: Where the engine's files go.
+            settings: What the project says; a runtime leaves aside what does not concern it.
 
         Raises:
             TargetError: The compiler refuses the graph, or something it needs is missing.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from compress.errors import DataError
 from compress.model import Model, TensorSpec
 from compress.runtimes import Availability, Engine, Feed
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.store import write_atomically
 from compress.targets import Target
@@ -28,7 +29,7 @@ def available(target: Target) -> Availability:  # noqa: ARG001 it needs nothing
     return Availability(build=True, run=True, versions={})
 
 
-def build(model: Model, target: Target, folder: Path) -> Engine:
+def build(model: Model, target: Target, folder: Path, settings: BuildSettings = DEFAULT) -> Engine:  # noqa: ARG001
     """Write ``model.onnx`` into the folder, unseen by any compiler."""
     graph = write_graph(model, folder)
     return Engine("null", "onnx", target.name, folder, graph, graph, list_files([graph]), versions={})

@@ -14,6 +14,7 @@ from compress import machine
 from compress.errors import CompressError, DataError, ModelError, TargetError
 from compress.model import Model
 from compress.runtimes import Availability, Engine, Feed
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.runtimes.engine_options import EngineOptions
 from compress.runtimes.session_options import make_session_options
@@ -43,7 +44,7 @@ def available(target: Target) -> Availability:
     return Availability(build=True, run=True, versions=versions)
 
 
-def build(model: Model, target: Target, folder: Path) -> Engine:
+def build(model: Model, target: Target, folder: Path, settings: BuildSettings = DEFAULT) -> Engine:  # noqa: ARG001
     """Write ``model.onnx`` into the folder, once ONNX Runtime has taken the graph.
 
     Raises:

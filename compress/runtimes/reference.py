@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from compress.errors import DataError, ModelError, TargetError
 from compress.model import Model
 from compress.runtimes import Availability, Engine, Feed
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.targets import Target
 
@@ -23,7 +24,7 @@ def available(target: Target) -> Availability:  # noqa: ARG001 it needs nothing 
     return Availability(build=True, run=True, versions=_versions())
 
 
-def build(model: Model, target: Target, folder: Path) -> Engine:
+def build(model: Model, target: Target, folder: Path, settings: BuildSettings = DEFAULT) -> Engine:  # noqa: ARG001
     """Write ``model.onnx`` into the folder, once ONNX's checker has taken the graph.
 
     Raises:

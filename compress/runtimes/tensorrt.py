@@ -11,8 +11,10 @@ from compress import machine
 from compress.errors import TargetError
 from compress.model import Model
 from compress.runtimes import Availability, Engine, tensorrt_rtx
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.runtimes.kit import write_kit
+from compress.runtimes.shape_profile import describe_profile
 from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
 from compress.runtimes.tensorrt_builder import CompilationError, build_plan
 from compress.runtimes.tensorrt_checks import require_accepted
@@ -35,15 +37,17 @@ def available(target: Target) -> Availability:
     return Availability(True, True, {"tensorrt": str(trt.__version__), **versions})
 
 
-def build(model: Model, target: Target, folder: Path) -> Engine:
+def build(model: Model, target: Target, folder: Path, settings: BuildSettings = DEFAULT) -> Engine:
     """Write an engine, or a build kit where there is no GPU, into the folder.
 
     Raises:
-        TargetError: The graph is refused; the message names the node.
+        TargetError: The graph is refused; the message names the node or the axis.
     """
     require_accepted(model, target)
     trt = find_module() if _is_device(target) else None
-    return _build_engine(trt, model, target, folder) if trt is not None else _build_kit(model, target, folder)
+    if trt is None:
+        return _build_kit(model, target, folder, settings)
+    return _build_engine(trt, model, target, folder, settings)
 
 
 def open(engine: Engine, *, threads: int) -> PlanSession:  # noqa: A001, ARG001 the shape of every runtime module
@@ -79,11 +83,11 @@ def _is_device(target: Target) -> bool:
     return any(gpu.compute_capability == target.compute_capability for gpu in machine.list_gpus())
 
 
-def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path) -> Engine:
+def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path, settings: BuildSettings) -> Engine:
     graph = write_graph(model, folder)
     sparse = find_sparse(model, target)
     memory = target.memory.bytes if target.memory else None
-    built = build_plan(trt, graph, memory_bytes=memory, sparse=bool(sparse))
+    built = build_plan(trt, graph, memory_bytes=memory, sparse=bool(sparse), ranges=settings.ranges)
     plan = folder / tensorrt_rtx.PLAN
     write_atomically(plan, built.plan)
     return Engine(
@@ -96,13 +100,17 @@ def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path) -
         files=list_files([plan, graph]),
         versions={"tensorrt": str(trt.__version__)},
         log=built.log,
-        notes=(tensorrt_rtx.describe_plan(built), *describe_sparsity(sparse)),
+        notes=(
+            tensorrt_rtx.describe_plan(built),
+            *describe_sparsity(sparse),
+            *describe_profile(model.inputs, settings.ranges),
+        ),
     )
 
 
-def _build_kit(model: Model, target: Target, folder: Path) -> Engine:
-    versions, log, notes = _prove(model, target)
-    kit = write_kit(model, target, folder)
+def _build_kit(model: Model, target: Target, folder: Path, settings: BuildSettings) -> Engine:
+    versions, log, notes = _prove(model, target, settings)
+    kit = write_kit(model, target, folder, settings)
     return Engine(
         runtime="tensorrt",
         kind="build-kit",
@@ -116,12 +124,15 @@ def _build_kit(model: Model, target: Target, folder: Path) -> Engine:
         notes=(
             f"A build kit: {kit.script.name} makes and measures the engine on the {target.name}.",
             *describe_sparsity(find_sparse(model, target)),
+            *describe_profile(model.inputs, settings.ranges),
             *notes,
         ),
     )
 
 
-def _prove(model: Model, target: Target) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+def _prove(
+    model: Model, target: Target, settings: BuildSettings
+) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
     """Return versions, log and notes of compiling for the nearest architecture.
 
     A parser that refuses is final, since both products have the same one. The compiler's refusal is not: TensorRT-RTX
@@ -131,7 +142,7 @@ def _prove(model: Model, target: Target) -> tuple[dict[str, str], tuple[str, ...
     if nearest is None:
         return {}, (), ("Not proven: no architecture that TensorRT-RTX knows is near this one.",)
     try:
-        proof = tensorrt_rtx.prove(model, nearest)
+        proof = tensorrt_rtx.prove(model, nearest, settings)
     except CompilationError as error:
         return (
             {},

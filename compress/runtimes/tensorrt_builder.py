@@ -2,18 +2,18 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from compress.errors import TargetError
-
-MAX_BATCH = 16
-"""The largest batch of the optimization profile; a session cuts bigger ones up."""
+from compress.model import TensorSpec
+from compress.runtimes.build_settings import SizeRange
+from compress.runtimes.shape_profile import profile_shapes
 
 _WORKSPACE_SHARE = 4
 # Without a GPU every build logs it once although the compiler needs none.
@@ -48,6 +48,7 @@ def build_plan(
     capability: str | None = None,
     memory_bytes: int | None = None,
     sparse: bool = False,
+    ranges: Mapping[str, SizeRange] = MappingProxyType({}),
 ) -> Built:
     """Return the engine of a strongly typed ONNX file: its types and Q/DQ nodes decide every precision.
 
@@ -57,9 +58,10 @@ def build_plan(
         capability: Compute capability (``"8.6"``) to compile for ahead of time (TensorRT-RTX); None: the GPU here.
         memory_bytes: The device's memory; a quarter of it may be used as workspace.
         sparse: Whether kernels for 2:4 weights may be chosen, where they are faster.
+        ranges: Sizes of dynamic axes by name.
 
     Raises:
-        TargetError: The parser refuses a node; the message names it.
+        TargetError: The parser refuses a node; the message names it. Or a dynamic axis has no range.
         CompilationError: The compiler refuses a layer; the message names it.
     """
     with _capture(trt) as (logger, lines):
@@ -78,9 +80,7 @@ def build_plan(
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory_bytes // _WORKSPACE_SHARE)
         if sparse:
             config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-        profile = _profile(builder, network)
-        if profile is not None:
-            config.add_optimization_profile(profile)
+        _add_profile(builder, network, config, ranges)
         start = time.perf_counter()
         plan = builder.build_serialized_network(network, config)
         seconds = time.perf_counter() - start
@@ -143,22 +143,24 @@ def _describe(error: Any) -> str:
     return f"{where}{reason if reason not in ('', 'false') else 'not supported'}"
 
 
-def _profile(builder: Any, network: Any) -> Any:
-    """Return the range of shapes to compile for: batch 1 to MAX_BATCH, best at 1; None where all shapes are fixed."""
-    profile = None
-    for tensor in (network.get_input(index) for index in range(network.num_inputs)):
-        shape = list(tensor.shape)
-        if -1 in shape[1:]:
-            axis = shape.index(-1, 1)
-            raise TargetError(
-                f"input `{tensor.name}`: axis {axis} is dynamic; TensorRT needs a size for every axis but the batch",
-                hint="fix the shape under [model] inputs in compress.toml",
-            )
-        if shape[:1] == [-1]:
-            profile = profile or builder.create_optimization_profile()
-            rest = shape[1:]
-            profile.set_shape(tensor.name, [1, *rest], [1, *rest], [MAX_BATCH, *rest])
-    return profile
+def _add_profile(builder: Any, network: Any, config: Any, ranges: Mapping[str, SizeRange]) -> None:
+    """Tell the compiler for which shapes to compile; nothing where all shapes are fixed."""
+    shapes = profile_shapes([_spec(network.get_input(index)) for index in range(network.num_inputs)], ranges)
+    if not shapes:
+        return
+    profile = builder.create_optimization_profile()
+    for name, shape in shapes.items():
+        profile.set_shape(name, list(shape.min), list(shape.opt), list(shape.max))
+    config.add_optimization_profile(profile)
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    """Return name and shape of an input, its dynamic axes named as in the ONNX file."""
+    shape = tuple(
+        (tensor.get_dimension_name(axis) or f"{tensor.name}_{axis}") if size == -1 else int(size)
+        for axis, size in enumerate(tensor.shape)
+    )
+    return TensorSpec(str(tensor.name), "", shape)
 
 
 def _last_error(lines: list[tuple[int, str]]) -> str:

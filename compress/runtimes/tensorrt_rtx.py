@@ -9,7 +9,9 @@ from compress import machine
 from compress.errors import TargetError
 from compress.model import Model
 from compress.runtimes import Availability, Engine
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import list_files, write_graph
+from compress.runtimes.shape_profile import describe_profile
 from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
 from compress.runtimes.tensorrt_builder import Built, build_plan, capability_name
 from compress.runtimes.tensorrt_checks import require_accepted
@@ -40,11 +42,11 @@ def available(target: Target) -> Availability:
     return Availability(True, True, versions)
 
 
-def build(model: Model, target: Target, folder: Path) -> Engine:
+def build(model: Model, target: Target, folder: Path, settings: BuildSettings = DEFAULT) -> Engine:
     """Write the engine and its graph into the folder.
 
     Raises:
-        TargetError: Not installed, or the graph is refused; the message names the node.
+        TargetError: Not installed, or the graph is refused; the message names the node or the axis.
     """
     trt = find_module()
     if trt is None:
@@ -60,7 +62,9 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
     graph = write_graph(fitted, folder)
     sparse = find_sparse(model, target)
     memory = target.memory.bytes if target.memory else None
-    built = build_plan(trt, graph, capability=capability, memory_bytes=memory, sparse=bool(sparse))
+    built = build_plan(
+        trt, graph, capability=capability, memory_bytes=memory, sparse=bool(sparse), ranges=settings.ranges
+    )
     plan = folder / PLAN
     write_atomically(plan, built.plan)
     return Engine(
@@ -73,7 +77,12 @@ def build(model: Model, target: Target, folder: Path) -> Engine:
         files=list_files([plan, graph]),
         versions={"tensorrt_rtx": str(trt.__version__)},
         log=built.log,
-        notes=(*describe_halving(halved), describe_plan(built), *describe_sparsity(sparse)),
+        notes=(
+            *describe_halving(halved),
+            describe_plan(built),
+            *describe_sparsity(sparse),
+            *describe_profile(model.inputs, settings.ranges),
+        ),
     )
 
 
@@ -89,7 +98,7 @@ def open(engine: Engine, *, threads: int) -> PlanSession:  # noqa: A001, ARG001 
     return open_plan(trt, engine)
 
 
-def prove(model: Model, capability: str) -> tuple[Built, str, int] | None:
+def prove(model: Model, capability: str, settings: BuildSettings = DEFAULT) -> tuple[Built, str, int] | None:
     """Return what compiling the graph for a compute capability gave, the version, and how many products were halved.
 
     Nothing is kept of the engine. None where TensorRT-RTX is not installed or does not know the capability.
@@ -103,7 +112,7 @@ def prove(model: Model, capability: str) -> tuple[Built, str, int] | None:
         return None
     fitted, halved = fit_graph(model, capability)
     with tempfile.TemporaryDirectory() as scratch:
-        built = build_plan(trt, write_graph(fitted, Path(scratch)), capability=capability)
+        built = build_plan(trt, write_graph(fitted, Path(scratch)), capability=capability, ranges=settings.ranges)
     return built, str(trt.__version__), halved
 
 

@@ -61,7 +61,7 @@ class PlanSession:
         """Return the outputs by name for inputs by name, each [batch, …]; big batches are cut up.
 
         Raises:
-            DataError: An input is missing.
+            DataError: An input is missing, or of a shape that the engine was not compiled for.
             TargetError: The session is closed, or the GPU refuses.
         """
         if self._context is None:
@@ -71,11 +71,26 @@ class PlanSession:
             raise DataError(f"no value for input `{missing[0]}`", hint=f"the inputs are {', '.join(self._inputs)}")
         batch = len(feed[self._inputs[0]])
         most = int(self._engine.get_tensor_profile_shape(self._inputs[0], 0)[2][0])
+        for name in self._inputs:
+            self._check_shape(name, feed[name].shape)
         parts = [
             self._run_part({name: feed[name][start : start + most] for name in self._inputs})
             for start in range(0, batch, most)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        least, _, most = self._engine.get_tensor_profile_shape(name, 0)
+        ranges = list(zip(least, most, strict=True))
+        fits = len(shape) == len(ranges) and all(
+            low <= size <= high for size, (low, high) in zip(shape[1:], ranges[1:], strict=True)
+        )
+        if not fits:
+            told = ", ".join(str(low) if low == high else f"{low} to {high}" for low, high in ranges)
+            raise DataError(
+                f"input `{name}` has the shape {list(shape)}; the engine was compiled for [{told}]",
+                hint="bring the samples to that shape, or state other sizes under [model.ranges] in compress.toml",
+            )
 
     def _run_part(self, feed: Feed) -> dict[str, NDArray[np.generic]]:
         import torch

@@ -7,6 +7,8 @@ import pytest
 from qdq_graphs import Sketch, residual_net
 
 from compress.errors import TargetError
+from compress.model import Model
+from compress.runtimes.build_settings import BuildSettings, SizeRange
 from compress.runtimes.kit import write_kit
 from compress.targets import Target, load_target
 
@@ -32,7 +34,8 @@ def test_equal_graphs_give_equal_kits(tmp_path: Path) -> None:
 def test_kit_json_says_what_the_board_needs(folder: Path) -> None:
     write_kit(residual_net(), load_target("jetson"), folder)
     facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
-    assert facts["inputs"] == [{"name": "x", "dtype": "float32", "shape": [None, 2, 8, 8]}]
+    ranges = {"min": [1, 2, 8, 8], "opt": [1, 2, 8, 8], "max": [16, 2, 8, 8]}
+    assert facts["inputs"] == [{"name": "x", "dtype": "float32", "shape": [None, 2, 8, 8], "ranges": ranges}]
     assert facts["model_sha256"] == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     assert facts["workspace_mib"] == 2048
     assert facts["compute_capability"] == "8.7"
@@ -62,9 +65,30 @@ def test_without_known_memory_the_workspace_is_not_limited(folder: Path) -> None
     assert "memPoolSize" not in (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_dynamic_axis_besides_the_batch_is_refused_before_anything_is_written(folder: Path) -> None:
+def wide_net() -> Model:
     s = Sketch(["batch", 3, "width"])
-    model = s.finish(s.node("Relu", "x"), ["batch", 3, "width"])
-    with pytest.raises(TargetError, match=r"input `x`: axis 2 \(`width`\) is dynamic"):
-        write_kit(model, load_target("jetson"), folder)
+    return s.finish(s.node("Relu", "x"), ["batch", 3, "width"])
+
+
+def test_ranges_of_dynamic_axes_reach_the_board(folder: Path) -> None:
+    ranges = {"width": SizeRange(min=2, opt=8, max=32), "batch": SizeRange(min=1, opt=2, max=4)}
+    write_kit(wide_net(), load_target("jetson"), folder, BuildSettings(ranges))
+    facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
+    assert facts["max_batch"] == 4
+    assert facts["inputs"] == [
+        {
+            "name": "x",
+            "dtype": "float32",
+            "shape": [None, 3, 8],
+            "ranges": {"min": [1, 3, 2], "opt": [2, 3, 8], "max": [4, 3, 32]},
+        }
+    ]
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "--minShapes=x:1x3x2 --optShapes=x:2x3x8 --maxShapes=x:4x3x32" in text
+    assert "--shapes=x:1x3x8" in text
+
+
+def test_a_dynamic_axis_without_a_range_is_refused_before_anything_is_written(folder: Path) -> None:
+    with pytest.raises(TargetError, match=r"target jetson-orin-nano: input `x`: axis 2 \(`width`\) is dynamic"):
+        write_kit(wide_net(), load_target("jetson"), folder)
     assert list(folder.iterdir()) == []

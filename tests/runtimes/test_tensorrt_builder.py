@@ -8,7 +8,9 @@ from qdq_graphs import Sketch, attention_net, residual_net
 
 from compress.errors import TargetError
 from compress.model import Model
-from compress.runtimes.tensorrt_builder import MAX_BATCH, CompilationError, build_plan, capability_name
+from compress.runtimes.build_settings import SizeRange
+from compress.runtimes.shape_profile import MAX_BATCH
+from compress.runtimes.tensorrt_builder import CompilationError, build_plan, capability_name
 from compress.runtimes.turing import halve_products
 
 
@@ -47,13 +49,36 @@ def test_fixed_shapes_need_no_profile(tmp_path: Path) -> None:
     assert fake_tensorrt.Builder.last[1].profiles == []
 
 
-def test_a_dynamic_axis_besides_the_batch_is_named(tmp_path: Path) -> None:
+def wide_net() -> Model:
     s = Sketch(["batch", 3, "width"])
-    path = write(s.finish(s.node("Relu", "x"), ["batch", 3, "width"]), tmp_path)
-    with pytest.raises(TargetError, match="input `x`: axis 2 is dynamic") as caught:
-        build_plan(fake_tensorrt.as_module(), path)
+    return s.finish(s.node("Relu", "x"), ["batch", 3, "width"])
+
+
+def test_a_dynamic_axis_without_a_range_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"input `x`: axis 2 \(`width`\) is dynamic") as caught:
+        build_plan(fake_tensorrt.as_module(), write(wide_net(), tmp_path))
     assert caught.value.hint is not None
     assert "compress.toml" in caught.value.hint
+
+
+def test_ranges_make_the_profile(tmp_path: Path) -> None:
+    ranges = {"width": SizeRange(min=2, opt=8, max=32)}
+    build_plan(fake_tensorrt.as_module(), write(wide_net(), tmp_path), ranges=ranges)
+    assert fake_tensorrt.Builder.last is not None
+    assert fake_tensorrt.Builder.last[1].profiles[0].shapes == {"x": ([1, 3, 2], [1, 3, 8], [MAX_BATCH, 3, 32])}
+
+
+@pytest.mark.rtx
+def test_a_sequence_of_any_length_in_its_range_compiles(tmp_path: Path) -> None:
+    import tensorrt_rtx_bindings as trt
+
+    s = Sketch(["batch", "sequence", 16])
+    scores = s.node("MatMul", "x", s.node("Transpose", "x", perm=[0, 2, 1]))
+    model = s.finish(s.node("MatMul", s.node("Softmax", scores), "x"), ["batch", "sequence", 16])
+    ranges = {"sequence": SizeRange(min=1, opt=128, max=512)}
+    built = build_plan(trt, write(model, tmp_path), capability="8.9", ranges=ranges)
+    assert len(built.plan) > 10_000
+    assert built.log == ()
 
 
 def test_the_compilers_last_word_is_the_message(tmp_path: Path, refusal: str) -> None:

@@ -40,6 +40,17 @@ def test_a_missing_input_is_named() -> None:
         session.run({})
 
 
+@pytest.mark.parametrize("shape", [(2, 7), (2, 2), (2, 3, 1)])
+def test_a_shape_that_the_engine_was_not_compiled_for_is_named(shape: tuple[int, ...]) -> None:
+    with make_session() as session, pytest.raises(DataError) as caught:
+        session.run({"x": samples(*shape)})
+    assert caught.value.message == (
+        f"input `x` has the shape {list(shape)}; the engine was compiled for [1 to 4, 3 to 6]"
+    )
+    assert caught.value.hint is not None
+    assert "[model.ranges]" in caught.value.hint
+
+
 def test_a_gpu_that_refuses_is_an_error() -> None:
     with make_session() as session:
         session._context.works = False

@@ -55,8 +55,12 @@ class TensorIOMode(IntEnum):
 
 
 class Tensor:
-    def __init__(self, name: str, shape: list[int]) -> None:
-        self.name, self.shape = name, shape
+    def __init__(self, name: str, sizes: list[tuple[int, str]]) -> None:
+        self.name, self._sizes = name, sizes
+        self.shape = [size or -1 for size, _ in sizes]
+
+    def get_dimension_name(self, axis: int) -> str:
+        return self._sizes[axis][1]
 
 
 class Network:
@@ -81,7 +85,7 @@ class OnnxParser:
     def parse_from_file(self, path: str) -> bool:
         for value in onnx.load(path).graph.input:
             self.network.inputs.append(
-                Tensor(value.name, [d.dim_value or -1 for d in value.type.tensor_type.shape.dim])
+                Tensor(value.name, [(d.dim_value, d.dim_param) for d in value.type.tensor_type.shape.dim])
             )
         return True
 
@@ -182,7 +186,7 @@ class Engine:
         return np.float32
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> tuple[tuple[int, ...], ...]:
-        return ((1, 3), (1, 3), (4, 3))
+        return ((1, 3), (1, 3), (4, 6))
 
 
 class Runtime:

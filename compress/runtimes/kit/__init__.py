@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -9,10 +10,11 @@ from string import Template
 import compress
 from compress.errors import TargetError
 from compress.model import JsonValue, Model
+from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import write_graph
 from compress.runtimes.kit.board import build_arguments, measure_arguments
+from compress.runtimes.shape_profile import MAX_BATCH, ShapeRange, profile_shapes
 from compress.runtimes.sparse_weights import find_sparse
-from compress.runtimes.tensorrt_builder import MAX_BATCH
 from compress.store import hash_file, write_atomically
 from compress.targets import Target
 
@@ -29,23 +31,23 @@ class Kit:
     files: tuple[Path, ...]
 
 
-def write_kit(model: Model, target: Target, folder: Path) -> Kit:
+def write_kit(model: Model, target: Target, folder: Path, settings: BuildSettings = DEFAULT) -> Kit:
     """Write the kit into the (existing) folder and return its files; equal graphs give equal files.
 
     Raises:
-        TargetError: An axis other than the batch is dynamic.
+        TargetError: An axis other than the batch is dynamic and has no range.
     """
-    inputs = _describe_inputs(model, target)
+    shapes = _profile(model, target, settings)
     graph = write_graph(model, folder)
     facts: dict[str, JsonValue] = {
         "target": target.name,
         "compute_capability": target.compute_capability,
         "tool_version": compress.__version__,
         "model_sha256": hash_file(graph),
-        "max_batch": MAX_BATCH,
+        "max_batch": max((shape.max[0] for shape in shapes.values()), default=MAX_BATCH),
         "workspace_mib": target.memory.bytes // _WORKSPACE_SHARE // 2**20 if target.memory else None,
         "sparse": bool(find_sparse(model, target)),
-        "inputs": inputs,
+        "inputs": _describe_inputs(model, shapes),
     }
     readme = Template((_HERE / "README.template.md").read_text(encoding="utf-8")).substitute(
         target=target.name,
@@ -67,19 +69,30 @@ def write_kit(model: Model, target: Target, folder: Path) -> Kit:
     return Kit(script, graph, (graph, *(folder / name for name in sorted(contents))))
 
 
-def _describe_inputs(model: Model, target: Target) -> list[JsonValue]:
-    """Return name, dtype and shape of each input, the dynamic batch as None."""
+def _profile(model: Model, target: Target, settings: BuildSettings) -> dict[str, ShapeRange]:
+    try:
+        return profile_shapes(model.inputs, settings.ranges)
+    except TargetError as error:
+        raise TargetError(f"target {target.name}: {error.message}", hint=error.hint) from None
+
+
+def _describe_inputs(model: Model, shapes: Mapping[str, ShapeRange]) -> list[JsonValue]:
+    """Return name, dtype and shape of each input, and the range of its shapes where they are dynamic.
+
+    In the shape, which is the one that latency is measured with, a dynamic batch is None.
+    """
     described: list[JsonValue] = []
     for spec in model.inputs:
-        for axis, size in enumerate(spec.shape[1:], start=1):
-            if isinstance(size, str):
-                raise TargetError(
-                    f"target {target.name}: input `{spec.name}`: axis {axis} (`{size}`) is dynamic;"
-                    " TensorRT needs a size for every axis but the batch",
-                    hint="fix the shape under [model] inputs in compress.toml",
-                )
-        shape: list[JsonValue] = [size if isinstance(size, int) else None for size in spec.shape]
-        described.append({"name": spec.name, "dtype": spec.dtype, "shape": shape})
+        entry: dict[str, JsonValue] = {"name": spec.name, "dtype": spec.dtype}
+        if spec.name in shapes:
+            found = shapes[spec.name]
+            entry["shape"] = [
+                None if spec.has_dynamic_batch and axis == 0 else size for axis, size in enumerate(found.opt)
+            ]
+            entry["ranges"] = {"min": [*found.min], "opt": [*found.opt], "max": [*found.max]}
+        else:
+            entry["shape"] = [size for size in spec.shape if isinstance(size, int)]
+        described.append(entry)
     return described
 
 

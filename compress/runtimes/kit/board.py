@@ -104,11 +104,8 @@ def build_arguments(kit: dict[str, Any], *, typed: bool = True) -> list[str]:
         arguments.append("--sparsity=enable")
     if kit["workspace_mib"] is not None:
         arguments.append(f"--memPoolSize=workspace:{kit['workspace_mib']}")
-    for flag, batch in (("min", 1), ("opt", 1), ("max", kit["max_batch"])):
-        shapes = shape_list(kit["inputs"], batch)
-        if shapes:
-            arguments.append(f"--{flag}Shapes={shapes}")
-    return arguments
+    bounds = {bound: shape_list(kit["inputs"], 1, bound) for bound in ("min", "opt", "max")}
+    return arguments + [f"--{bound}Shapes={shapes}" for bound, shapes in bounds.items() if shapes]
 
 
 def measure_arguments(kit: dict[str, Any]) -> list[str]:
@@ -123,12 +120,12 @@ def measure_arguments(kit: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def shape_list(inputs: list[dict[str, Any]], batch: int) -> str:
-    """Return ``x:1x3x224x224,…`` for the inputs with a dynamic batch (written as null), or an empty string."""
+def shape_list(inputs: list[dict[str, Any]], batch: int, bound: str | None = None) -> str:
+    """Return ``x:1x3x224x224,…`` for the inputs with dynamic axes, at a batch or at a bound of their ranges, or ''."""
+    shapes = {e["name"]: e["ranges"][bound] if bound else e["shape"] for e in inputs if "ranges" in e}
     return ",".join(
-        quote(entry["name"]) + ":" + "x".join(str(batch if size is None else size) for size in entry["shape"])
-        for entry in inputs
-        if None in entry["shape"]
+        quote(name) + ":" + "x".join(str(batch if size is None else size) for size in shape)
+        for name, shape in shapes.items()
     )
 
 
@@ -199,12 +196,11 @@ def build_with_python(kit: dict[str, Any], folder: Path) -> str:
         config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if kit["workspace_mib"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, kit["workspace_mib"] << 20)
-    dynamic = [entry for entry in kit["inputs"] if None in entry["shape"]]
+    dynamic = [entry for entry in kit["inputs"] if "ranges" in entry]
     if dynamic:
         profile = builder.create_optimization_profile()
         for entry in dynamic:
-            shapes = [[b if size is None else size for size in entry["shape"]] for b in (1, 1, kit["max_batch"])]
-            profile.set_shape(entry["name"], *shapes)
+            profile.set_shape(entry["name"], *(entry["ranges"][bound] for bound in ("min", "opt", "max")))
         config.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
