@@ -1,10 +1,11 @@
 """Targets: the devices that an engine is made for, one TOML file each in ``targets/``."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from compress import machine
 from compress.config import explain, read_toml
@@ -15,6 +16,7 @@ Precision = Literal["float32", "float16", "bfloat16", "int8", "fp8", "int4", "fp
 RuntimeName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx", "reference", "null"]
 Isa = machine.Isa
 DialectName = Literal["u8s8", "u8s8-7bit", "s8s8-symmetric"]
+_CAPABILITY = re.compile(r"\d+\.\d")
 
 
 class _Strict(BaseModel):
@@ -37,12 +39,24 @@ class Peak(_Strict):
     source: Annotated[str, Field(min_length=8)]
 
 
+def _read_capabilities(value: object) -> str | tuple[str, ...] | None:
+    listed = (value,) if isinstance(value, str) else value
+    if (
+        not isinstance(listed, list | tuple)
+        or not listed
+        or not all(isinstance(each, str) and _CAPABILITY.fullmatch(each) for each in listed)
+        or len(set(listed)) < len(listed)
+    ):
+        raise ValueError('it must be a compute capability as "8.6", or a list of different ones')
+    return value if isinstance(value, str) else tuple(listed)
+
+
 class Target(_Strict):
     """A device: what runs there, which INT8 it takes, how fast it can be at best.
 
     Attributes:
         isa: The instruction set of a CPU target, or ``"detect"`` for the machine that the command runs on.
-        compute_capability: ``"8.7"`` for a GPU target.
+        compute_capability: ``"8.7"`` for a GPU target; several for one engine that runs on each of these GPUs.
         board: Part of what the board's device tree calls itself; only such a board counts as this device.
         nearest: Compute capability (``"8.6"``) that TensorRT-RTX compiles as proof when no board is at hand.
         opset: The newest ONNX opset that the runtime on the device takes.
@@ -53,7 +67,7 @@ class Target(_Strict):
     aliases: tuple[str, ...] = ()
     runtime: RuntimeName
     isa: Isa | Literal["detect"] | None = None
-    compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
+    compute_capability: Annotated[str | tuple[str, ...] | None, BeforeValidator(_read_capabilities)] = None
     board: Annotated[str, Field(min_length=2)] | None = None
     precisions: tuple[Precision, ...]
     sparsity: tuple[Literal["2:4"], ...] = ()
@@ -62,6 +76,12 @@ class Target(_Strict):
     peaks: tuple[Peak, ...] = ()
     nearest: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def compute_capabilities(self) -> tuple[str, ...]:
+        """Every compute capability that an engine is for; none for a CPU target."""
+        stated = self.compute_capability
+        return (stated,) if isinstance(stated, str) else (stated or ())
 
     @property
     def dialect(self) -> DialectName:
@@ -118,6 +138,11 @@ def read_target(path: Path) -> Target:
         raise ConfigError(
             f"{path.name}: `{needed}` is missing: the runtime {target.runtime} needs it",
             hint=f"add {needed} as in another file of that folder",
+        )
+    if len(target.compute_capabilities) > 1 and target.runtime != "tensorrt_rtx":
+        raise ConfigError(
+            f"{path.name}: `compute_capability`: the runtime {target.runtime} builds an engine for one GPU only",
+            hint="write one target file for each GPU; TensorRT-RTX alone puts several into one engine",
         )
     return target
 

@@ -30,7 +30,9 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return one text for each of ``COLUMNS``."""
         target, found = self.target, self.availability
-        device = target.isa or (f"compute {target.compute_capability}" if target.compute_capability else "")
+        device = target.isa or (
+            f"compute {', '.join(target.compute_capabilities)}" if target.compute_capabilities else ""
+        )
         runs = "yes" if found.run else "no"
         return (target.name, target.runtime, device, target.dialect, self.builds, runs, found.reason or "")
 
@@ -123,7 +125,7 @@ def _facts(target: "Target") -> list[tuple[str, str | None]]:
         ("aliases", ", ".join(target.aliases)),
         ("runtime", target.runtime),
         ("ISA", target.isa),
-        ("compute", target.compute_capability),
+        ("compute", ", ".join(target.compute_capabilities)),
         ("board", target.board),
         ("dialect", target.dialect),
         ("precisions", ", ".join(target.precisions)),

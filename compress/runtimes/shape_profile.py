@@ -68,8 +68,9 @@ def _explain(missing: Sequence[tuple[TensorSpec, int, str]]) -> TargetError:
     axes = ", ".join(f"input `{spec.name}`: axis {axis} (`{name}`)" for spec, axis, name in missing)
     names = dict.fromkeys(name for _, _, name in missing)
     lines = [f"{_key(name)} = {{ min = {_EXAMPLE.min}, opt = {_EXAMPLE.opt}, max = {_EXAMPLE.max} }}" for name in names]
+    verb = "is" if len(missing) == 1 else "are"
     return TargetError(
-        f"{axes} {'is' if len(missing) == 1 else 'are'} dynamic; TensorRT needs a range of sizes for every axis but the batch",
+        f"{axes} {verb} dynamic; TensorRT needs a range of sizes for every axis but the batch",
         hint="\n".join(
             ["say the smallest, the usual and the largest size in compress.toml:", "[model.ranges]", *lines]
         ),

@@ -16,7 +16,7 @@ from compress.runtimes.engine_files import list_files, write_graph
 from compress.runtimes.kit import write_kit
 from compress.runtimes.shape_profile import describe_profile
 from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
-from compress.runtimes.tensorrt_builder import CompilationError, build_plan
+from compress.runtimes.tensorrt_builder import CompilationError, build_plan, name_capabilities
 from compress.runtimes.tensorrt_checks import require_accepted
 from compress.runtimes.tensorrt_session import PlanSession, open_plan
 from compress.store import write_atomically
@@ -28,7 +28,8 @@ def available(target: Target) -> Availability:
     rtx = tensorrt_rtx.find_module()
     versions = {"tensorrt_rtx": str(rtx.__version__)} if rtx is not None else {}
     if not _is_device(target):
-        reason = f"no GPU of compute capability {target.compute_capability} here: a build kit is written for the device"
+        wanted = name_capabilities(target.compute_capabilities)
+        reason = f"no GPU of compute capability {wanted} here: a build kit is written for the device"
         return Availability(False, False, versions, reason, "copy the kit to the device and run run.sh there", kit=True)
     trt = find_module()
     if trt is None:
@@ -80,7 +81,7 @@ def _is_device(target: Target) -> bool:
     """Return whether this machine is the device: its board by name, any other by its GPU."""
     if target.board is not None:
         return target.board in (machine.board_name() or "")
-    return any(gpu.compute_capability == target.compute_capability for gpu in machine.list_gpus())
+    return any(gpu.compute_capability in target.compute_capabilities for gpu in machine.list_gpus())
 
 
 def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path, settings: BuildSettings) -> Engine:
@@ -154,7 +155,8 @@ def _prove(
     if proof is None:
         return {}, (), (f"Not proven: TensorRT-RTX is not installed ({tensorrt_rtx.INSTALL}).",)
     built, version, halved = proof
-    near = "" if nearest == target.compute_capability else f", the nearest it knows to {target.compute_capability}"
+    wanted = name_capabilities(target.compute_capabilities)
+    near = "" if nearest == wanted else f", the nearest it knows to {wanted}"
     note = (
         f"Proof: TensorRT-RTX {version} takes the graph for compute capability {nearest}{near}."
         f" {tensorrt_rtx.describe_plan(built)} That engine is not for the device and was not kept."

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -45,7 +45,7 @@ def build_plan(
     trt: ModuleType,
     graph: Path,
     *,
-    capability: str | None = None,
+    capabilities: Sequence[str] = (),
     memory_bytes: int | None = None,
     sparse: bool = False,
     ranges: Mapping[str, SizeRange] = MappingProxyType({}),
@@ -55,7 +55,8 @@ def build_plan(
     Args:
         trt: ``tensorrt`` or ``tensorrt_rtx_bindings``.
         graph: Path of the ONNX file (the parser does not find external data from bytes).
-        capability: Compute capability (``"8.6"``) to compile for ahead of time (TensorRT-RTX); None: the GPU here.
+        capabilities: Compute capabilities (``"8.6"``) to compile for ahead of time (TensorRT-RTX), all into one engine;
+            none: the GPU here.
         memory_bytes: The device's memory; a quarter of it may be used as workspace.
         sparse: Whether kernels for 2:4 weights may be chosen, where they are faster.
         ranges: Sizes of dynamic axes by name.
@@ -73,9 +74,10 @@ def build_plan(
             raise TargetError(f"TensorRT cannot start: {reason}", hint="check the driver with nvidia-smi") from None
         network = _parse(trt, builder, logger, graph)
         config = builder.create_builder_config()
-        if capability is not None:
-            config.num_compute_capabilities = 1
-            config.set_compute_capability(getattr(trt.ComputeCapability, capability_name(capability)), 0)
+        if capabilities:
+            config.num_compute_capabilities = len(capabilities)
+        for index, capability in enumerate(capabilities):
+            config.set_compute_capability(getattr(trt.ComputeCapability, capability_name(capability)), index)
         if memory_bytes is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory_bytes // _WORKSPACE_SHARE)
         if sparse:
@@ -94,6 +96,12 @@ def build_plan(
 def capability_name(capability: str) -> str:
     """Return TensorRT-RTX's name of a compute capability: ``"8.6"`` → ``"SM86"``."""
     return "SM" + capability.replace(".", "")
+
+
+def name_capabilities(capabilities: Sequence[str]) -> str:
+    """Return capabilities in words: ``"7.5, 8.6 and 8.9"``."""
+    *first, last = capabilities
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 _WARNING = 2

@@ -2,6 +2,7 @@
 
 import importlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +14,7 @@ from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.runtimes.shape_profile import describe_profile
 from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
-from compress.runtimes.tensorrt_builder import Built, build_plan, capability_name
+from compress.runtimes.tensorrt_builder import Built, build_plan, capability_name, name_capabilities
 from compress.runtimes.tensorrt_checks import require_accepted
 from compress.runtimes.tensorrt_session import PlanSession, open_plan
 from compress.runtimes.turing import CAPABILITY as TURING
@@ -33,11 +34,13 @@ def available(target: Target) -> Availability:
     if trt is None:
         return Availability(False, False, {}, "TensorRT-RTX is not installed", INSTALL)
     versions = {"tensorrt_rtx": str(trt.__version__)}
-    if not supports(trt, target.compute_capability):
-        reason = f"TensorRT-RTX {trt.__version__} does not compile for compute capability {target.compute_capability}"
+    unknown = [each for each in target.compute_capabilities if not supports(trt, each)]
+    if unknown:
+        reason = f"TensorRT-RTX {trt.__version__} does not compile for compute capability {name_capabilities(unknown)}"
         return Availability(False, False, versions, reason)
-    if not any(gpu.compute_capability == target.compute_capability for gpu in machine.list_gpus()):
-        reason = f"no GPU of compute capability {target.compute_capability} here: it compiles, and cannot be measured"
+    wanted = target.compute_capabilities
+    if not any(gpu.compute_capability in wanted for gpu in machine.list_gpus()):
+        reason = f"no GPU of compute capability {_either(wanted)} here: it compiles, and cannot be measured"
         return Availability(True, False, versions, reason)
     return Availability(True, True, versions)
 
@@ -51,19 +54,20 @@ def build(model: Model, target: Target, folder: Path, settings: BuildSettings = 
     trt = find_module()
     if trt is None:
         raise TargetError(f"target {target.name}: TensorRT-RTX is not installed", hint=INSTALL)
-    capability = target.compute_capability or ""
-    if not supports(trt, capability):
+    capabilities = target.compute_capabilities
+    unknown = [each for each in capabilities if not supports(trt, each)]
+    if unknown:
         raise TargetError(
-            f"target {target.name}: TensorRT-RTX does not compile for compute capability {capability}",
+            f"target {target.name}: TensorRT-RTX does not compile for compute capability {name_capabilities(unknown)}",
             hint="`compress targets` lists what can be built here",
         )
-    fitted, halved = fit_graph(model, capability)
+    fitted, halved = fit_graph(model, capabilities)
     require_accepted(fitted, target)
     graph = write_graph(fitted, folder)
     sparse = find_sparse(model, target)
     memory = target.memory.bytes if target.memory else None
     built = build_plan(
-        trt, graph, capability=capability, memory_bytes=memory, sparse=bool(sparse), ranges=settings.ranges
+        trt, graph, capabilities=capabilities, memory_bytes=memory, sparse=bool(sparse), ranges=settings.ranges
     )
     plan = folder / PLAN
     write_atomically(plan, built.plan)
@@ -80,6 +84,7 @@ def build(model: Model, target: Target, folder: Path, settings: BuildSettings = 
         notes=(
             *describe_halving(halved),
             describe_plan(built),
+            *describe_capabilities(capabilities),
             *describe_sparsity(sparse),
             *describe_profile(model.inputs, settings.ranges),
         ),
@@ -110,9 +115,9 @@ def prove(model: Model, capability: str, settings: BuildSettings = DEFAULT) -> t
     trt = find_module()
     if trt is None or not supports(trt, capability):
         return None
-    fitted, halved = fit_graph(model, capability)
+    fitted, halved = fit_graph(model, (capability,))
     with tempfile.TemporaryDirectory() as scratch:
-        built = build_plan(trt, write_graph(fitted, Path(scratch)), capability=capability, ranges=settings.ranges)
+        built = build_plan(trt, write_graph(fitted, Path(scratch)), capabilities=(capability,), ranges=settings.ranges)
     return built, str(trt.__version__), halved
 
 
@@ -124,14 +129,14 @@ def find_module() -> ModuleType | None:
         return None
 
 
-def supports(trt: ModuleType, capability: str | None) -> bool:
+def supports(trt: ModuleType, capability: str) -> bool:
     """Return whether TensorRT-RTX compiles for that compute capability."""
-    return capability is not None and hasattr(trt.ComputeCapability, capability_name(capability))
+    return hasattr(trt.ComputeCapability, capability_name(capability))
 
 
-def fit_graph(model: Model, capability: str) -> tuple[Model, int]:
-    """Return the graph as the compiler takes it for that capability, and how many products now run in float16."""
-    return halve_products(model) if capability == TURING else (model, 0)
+def fit_graph(model: Model, capabilities: Sequence[str]) -> tuple[Model, int]:
+    """Return the graph as the compiler takes it for all of these, and how many products now run in float16."""
+    return halve_products(model) if TURING in capabilities else (model, 0)
 
 
 def describe_halving(count: int) -> tuple[str, ...]:
@@ -140,6 +145,17 @@ def describe_halving(count: int) -> tuple[str, ...]:
         return ()
     what = "1 matrix product" if count == 1 else f"{count} matrix products"
     return (f"TensorRT-RTX has no float32 matrix product on Turing: {what} computed in float16 with casts around.",)
+
+
+def describe_capabilities(capabilities: Sequence[str]) -> tuple[str, ...]:
+    """Return the sentence for the report about an engine for several GPUs; none where it is for one."""
+    if len(capabilities) < 2:
+        return ()
+    return (f"One engine for compute capabilities {name_capabilities(capabilities)}: it runs on each of these GPUs.",)
+
+
+def _either(capabilities: Sequence[str]) -> str:
+    return name_capabilities(capabilities).replace(" and ", " or ")
 
 
 def describe_plan(built: Built) -> str:

@@ -95,5 +95,7 @@ def test_tensorrt_rtx_takes_the_flag_and_compiles_as_without_it(folder: Path) ->
 
     engine = tensorrt_rtx.build(sparse_net(), load_target("rtx-ada"), folder)
     assert NOTE in engine.notes
-    sizes = [build_plan(trt, engine.graph, capability="8.9", sparse=sparse).weights_bytes for sparse in (False, True)]
+    sizes = [
+        build_plan(trt, engine.graph, capabilities=("8.9",), sparse=sparse).weights_bytes for sparse in (False, True)
+    ]
     assert sizes[0] == sizes[1]

@@ -10,7 +10,7 @@ from compress.errors import TargetError
 from compress.model import Model
 from compress.runtimes.build_settings import SizeRange
 from compress.runtimes.shape_profile import MAX_BATCH
-from compress.runtimes.tensorrt_builder import CompilationError, build_plan, capability_name
+from compress.runtimes.tensorrt_builder import CompilationError, build_plan, capability_name, make_logger
 from compress.runtimes.turing import halve_products
 
 
@@ -76,7 +76,7 @@ def test_a_sequence_of_any_length_in_its_range_compiles(tmp_path: Path) -> None:
     scores = s.node("MatMul", "x", s.node("Transpose", "x", perm=[0, 2, 1]))
     model = s.finish(s.node("MatMul", s.node("Softmax", scores), "x"), ["batch", "sequence", 16])
     ranges = {"sequence": SizeRange(min=1, opt=128, max=512)}
-    built = build_plan(trt, write(model, tmp_path), capability="8.9", ranges=ranges)
+    built = build_plan(trt, write(model, tmp_path), capabilities=("8.9",), ranges=ranges)
     assert len(built.plan) > 10_000
     assert built.log == ()
 
@@ -107,10 +107,22 @@ def test_quantized_nets_compile_for_every_generation(tmp_path: Path, model: Mode
     import tensorrt_rtx_bindings as trt
 
     fitted = halve_products(model)[0] if capability == "7.5" else model
-    built = build_plan(trt, write(fitted, tmp_path), capability=capability, memory_bytes=2**33)
+    built = build_plan(trt, write(fitted, tmp_path), capabilities=(capability,), memory_bytes=2**33)
     assert len(built.plan) > 10_000
     assert built.weights_bytes
     assert built.log == ()
+
+
+@pytest.mark.rtx
+def test_several_capabilities_go_into_one_engine(tmp_path: Path) -> None:
+    import tensorrt_rtx_bindings as trt
+
+    path = write(halve_products(residual_net())[0], tmp_path)
+    several = build_plan(trt, path, capabilities=("7.5", "8.6", "8.9", "12.0"))
+    assert (4, "Number of target compute capabilities: 4") in make_logger(trt).lines
+    # The code is that of the oldest; what is added says for which others it is, 16 bytes in TensorRT-RTX 1.7.1.
+    turing = build_plan(trt, path, capabilities=("7.5",))
+    assert 0 < len(several.plan) - len(turing.plan) < 1000
 
 
 @pytest.mark.rtx
@@ -119,7 +131,7 @@ def test_turing_still_refuses_float32_products(tmp_path: Path) -> None:
     import tensorrt_rtx_bindings as trt
 
     with pytest.raises(CompilationError, match="FP32 GEMM is not supported") as caught:
-        build_plan(trt, write(residual_net(), tmp_path), capability="7.5")
+        build_plan(trt, write(residual_net(), tmp_path), capabilities=("7.5",))
     assert "cudaError" not in caught.value.message
 
 
@@ -134,7 +146,7 @@ def test_a_parser_error_names_the_node(tmp_path: Path, zero_point: int, dtype: s
     s = Sketch(["batch", 4])
     path = write(s.finish(s.qdq("x", zero_point=zero_point, dtype=dtype), ["batch", 4]), tmp_path)
     with pytest.raises(TargetError, match=message) as caught:
-        build_plan(trt, path, capability="8.6")
+        build_plan(trt, path, capabilities=("8.6",))
     assert not isinstance(caught.value, CompilationError)
     assert "cudaError" not in caught.value.message
 
@@ -148,5 +160,5 @@ def test_int8_weights_stay_a_quarter_of_float_ones(tmp_path: Path) -> None:
     f = Sketch(["batch", 64, 8, 8])
     weight = f.constant(f.random.standard_normal((64, 64, 3, 3)))
     plain = f.finish(f.node("Conv", "x", weight, pads=[1, 1, 1, 1]), ["batch", 64, 8, 8])
-    sizes = [build_plan(trt, write(m, tmp_path), capability="8.6").weights_bytes or 0 for m in (quantized, plain)]
+    sizes = [build_plan(trt, write(m, tmp_path), capabilities=("8.6",)).weights_bytes or 0 for m in (quantized, plain)]
     assert sizes[0] == pytest.approx(sizes[1] / 4, rel=0.05)

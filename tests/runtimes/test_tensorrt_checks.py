@@ -106,7 +106,7 @@ def test_without_a_zero_point_the_real_parser_agrees(model: Model, taken: bool, 
     trt = pytest.importorskip("tensorrt_rtx_bindings", exc_type=ImportError)
     assert (check_graph(model) == ()) is taken
     with nullcontext() if taken else pytest.raises(TargetError, match="the parser refuses"):
-        build_plan(trt, write_graph(model, tmp_path), capability="8.6")
+        build_plan(trt, write_graph(model, tmp_path), capabilities=("8.6",))
 
 
 def test_computed_scales_and_zero_points_are_named() -> None:
@@ -141,7 +141,12 @@ def test_problems_of_several_kinds_are_all_told_with_their_fixes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "place"), [("jetson", Place("tensorrt", (8, 7))), ("rtx-blackwell", Place("tensorrt_rtx", (12, 0)))]
+    ("name", "place"),
+    [
+        ("jetson", Place("tensorrt", (8, 7))),
+        ("rtx-blackwell", Place("tensorrt_rtx", (12, 0))),
+        ("rtx-any", Place("tensorrt_rtx", (7, 5))),
+    ],
 )
 def test_the_place_of_a_target(name: str, place: Place) -> None:
     assert place_of(load_target(name)) == place

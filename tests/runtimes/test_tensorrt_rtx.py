@@ -44,7 +44,7 @@ def test_a_capability_it_does_not_know_is_named(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.rtx
-@pytest.mark.parametrize("name", ["rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell"])
+@pytest.mark.parametrize("name", ["rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell", "rtx-any"])
 def test_engines_are_built_without_a_gpu_and_not_run(name: str, folder: Path) -> None:
     target = load_target(name)
     found = runtime.available(target)
@@ -54,15 +54,33 @@ def test_engines_are_built_without_a_gpu_and_not_run(name: str, folder: Path) ->
     assert engine.kind == "tensorrt"
     assert engine.size() == (folder / "model.engine").stat().st_size
     assert "tensorrt_rtx" in engine.versions
-    assert "are weights and the rest GPU code" in engine.notes[-1]
+    assert any("are weights and the rest GPU code" in note for note in engine.notes)
     with pytest.raises(TargetError, match="needs an NVIDIA GPU"):
         runtime.open(engine, threads=1)
+
+
+@pytest.mark.rtx
+def test_one_engine_for_several_gpus_says_so(folder: Path) -> None:
+    engine = runtime.build(residual_net(), load_target("rtx-any"), folder)
+    assert engine.notes[0].startswith("TensorRT-RTX has no float32 matrix product on Turing: 1 matrix product")
+    assert engine.notes[2] == (
+        "One engine for compute capabilities 7.5, 8.6, 8.9 and 12.0: it runs on each of these GPUs."
+    )
+
+
+@pytest.mark.rtx
+def test_an_engine_for_several_gpus_takes_what_the_oldest_takes(folder: Path) -> None:
+    s = Sketch(["batch", 4], dtype=onnx.TensorProto.BFLOAT16)
+    model = s.finish(s.node("Relu", "x"), ["batch", 4], dtype=onnx.TensorProto.BFLOAT16)
+    with pytest.raises(TargetError, match="target rtx-any: nodes `Relu_0`, `last`: works in bfloat16"):
+        runtime.build(model, load_target("rtx-any"), folder)
 
 
 @pytest.mark.rtx
 def test_with_its_gpu_here_an_engine_can_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "list_gpus", lambda: (machine.Gpu("NVIDIA GeForce RTX 4070", "8.9"),))
     assert runtime.available(load_target("rtx-ada")).run
+    assert runtime.available(load_target("rtx-any")).run
     assert not runtime.available(load_target("rtx-ampere")).run
 
 

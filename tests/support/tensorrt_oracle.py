@@ -43,7 +43,7 @@ def _judge(trt: ModuleType, case: Case, capability: str, path: Path) -> Judgemen
     path.write_bytes(case.model.to_bytes())
     reason = ""
     try:
-        build_plan(trt, path, capability=capability)
+        build_plan(trt, path, capabilities=(capability,))
     except TargetError as error:
         reason = error.message
     return Judgement(case.name, _compare(not reason, problems), problems, reason)

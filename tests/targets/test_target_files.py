@@ -10,7 +10,7 @@ from compress.targets import Target, load_target, load_targets, read_target
 EXPECTED = {
     *("cpu", "x86-avx2", "x86-vnni", "x86-amx", "raspberry-pi-4", "raspberry-pi-5"),
     *("jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-thor"),
-    *("rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell", "t4", "a10", "l4"),
+    *("rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell", "rtx-any", "t4", "a10", "l4"),
 }
 MINIMAL = """\
 name = "probe"
@@ -55,7 +55,7 @@ def test_int8_is_faster_than_float_in_every_data_sheet(target: Target) -> None:
 @pytest.mark.parametrize("target", load_targets(), ids=lambda target: target.name)
 def test_gpu_targets_have_a_capability_and_kits_a_nearest_one(target: Target) -> None:
     if target.runtime in ("tensorrt", "tensorrt_rtx"):
-        assert target.compute_capability is not None
+        assert target.compute_capabilities
         assert target.dialect == "s8s8-symmetric"
     assert (target.nearest is not None) == (target.runtime == "tensorrt")
 
@@ -102,6 +102,18 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         (MINIMAL.replace('"probe"', '"other"'), "probe.toml: `name`: it is 'other'", "rename the file"),
         (MINIMAL + "[memory]\nbytes = 1\n", "probe.toml: `memory.source`", "correct"),
         ("name = \n", "probe.toml is not valid TOML", "line"),
+        (
+            MINIMAL + 'compute_capability = ["8.6", "8.6"]',
+            "probe.toml: `compute_capability`: Value error, it must",
+            "corr",
+        ),
+        (MINIMAL + "compute_capability = 8.6", "probe.toml: `compute_capability`: Value error, it must be", "correct"),
+        (MINIMAL + "compute_capability = []", "probe.toml: `compute_capability`: Value error, it must be", "correct"),
+        (
+            MINIMAL.replace('"onnxruntime"', '"tensorrt"') + 'compute_capability = ["8.6", "8.9"]',
+            "`compute_capability`: the runtime tensorrt builds an engine for one GPU only",
+            "one target file for each GPU",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, message: str, hint: str) -> None:
@@ -110,6 +122,20 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, message: st
     assert message in caught.value.message
     assert caught.value.hint is not None
     assert hint in caught.value.hint
+
+
+def test_an_engine_may_be_for_one_gpu_or_for_several() -> None:
+    assert load_target("rtx-ada").compute_capabilities == ("8.9",)
+    assert load_target("rtx-any").compute_capabilities == ("7.5", "8.6", "8.9", "12.0")
+    assert load_target("x86-vnni").compute_capabilities == ()
+
+
+def test_a_target_for_several_gpus_promises_only_what_each_has() -> None:
+    several = load_target("rtx-any")
+    for name in ("rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell"):
+        one = load_target(name)
+        assert set(several.precisions) <= set(one.precisions)
+        assert set(several.sparsity) <= set(one.sparsity)
 
 
 def test_a_test_runtime_needs_no_device(tmp_path: Path) -> None:

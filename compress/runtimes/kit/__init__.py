@@ -41,7 +41,7 @@ def write_kit(model: Model, target: Target, folder: Path, settings: BuildSetting
     graph = write_graph(model, folder)
     facts: dict[str, JsonValue] = {
         "target": target.name,
-        "compute_capability": target.compute_capability,
+        "compute_capability": ", ".join(target.compute_capabilities),
         "tool_version": compress.__version__,
         "model_sha256": hash_file(graph),
         "max_batch": max((shape.max[0] for shape in shapes.values()), default=MAX_BATCH),

@@ -25,12 +25,13 @@ _KINDS = 6
 
 
 def place_of(target: Target) -> Place:
-    """Return what the rules have to know of a target."""
-    capability = None
-    if target.compute_capability is not None:
-        major, _, minor = target.compute_capability.partition(".")
-        capability = int(major), int(minor or 0)
-    return Place("tensorrt_rtx" if target.runtime == "tensorrt_rtx" else "tensorrt", capability)
+    """Return what the rules have to know of a target; of several GPUs the oldest is the strictest.
+
+    Every rule is about what a GPU does not have *yet*; the corpus of ``benchmarks/tensorrt_corpus.py`` holds that
+    against the compiler for each generation.
+    """
+    known = [(int(major), int(minor)) for major, minor in (each.split(".") for each in target.compute_capabilities)]
+    return Place("tensorrt_rtx" if target.runtime == "tensorrt_rtx" else "tensorrt", min(known, default=None))
 
 
 def check_graph(model: Model, place: Place) -> tuple[Problem, ...]:
