@@ -15,7 +15,7 @@ from compress.targets import Target, load_target
 
 def test_a_kit_holds_these_files_and_no_others(folder: Path) -> None:
     kit = write_kit(residual_net(), load_target("jetson"), folder)
-    names = {"model.onnx", "kit.json", "board.py", "run.sh", "README.md"}
+    names = {"model.onnx", "kit.json", "board.pyz", "run.sh", "README.md"}
     assert {path.name for path in folder.iterdir()} == names == {path.name for path in kit.files}
     assert kit.graph == folder / "model.onnx"
     assert os.access(kit.script, os.X_OK)

@@ -9,8 +9,10 @@ from qdq_graphs import residual_net, sparse_net
 from small_graphs import build_residual
 
 from compress import machine
+from compress.board import kit as board_kit
+from compress.board import trtexec
 from compress.runtimes import tensorrt, tensorrt_rtx
-from compress.runtimes.kit import board, write_kit
+from compress.runtimes.kit import write_kit
 from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
 from compress.runtimes.tensorrt_builder import build_plan
 from compress.targets import load_target
@@ -60,7 +62,7 @@ def test_the_kit_tells_trtexec_and_the_report_what_it_made_of_it(
     fake_trtexec.install(tmp_path / "bin", sys.executable)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.chdir(folder)
-    assert board.main() == 0
+    assert board_kit.main([]) == 0
     report = json.loads((folder / "board-report.json").read_text(encoding="utf-8"))
     assert "TensorRT picked sparse kernels for 1 of 3 eligible layers" in report["notes"]
 
@@ -69,23 +71,23 @@ def test_a_kit_of_a_dense_model_does_not(folder: Path) -> None:
     write_kit(residual_net(), load_target("jetson"), folder)
     facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
     assert facts["sparse"] is False
-    assert not any("sparsity" in argument for argument in board.build_arguments(facts))
+    assert not any("sparsity" in argument for argument in trtexec.build_arguments(facts))
 
 
 def test_the_kits_python_build_sets_the_flag(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_kit(sparse_net(), load_target("jetson"), folder)
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.as_module())
-    monkeypatch.setattr(board, "find_trtexec", lambda: None)
+    monkeypatch.setattr(trtexec, "find_trtexec", lambda: None)
     monkeypatch.chdir(folder)
-    assert board.main() == 0
+    assert board_kit.main([]) == 0
     assert flags() == [FLAG]
 
 
 def test_where_tensorrt_picks_no_sparse_kernel_the_note_says_none_of_them() -> None:
     eligible = "[I] [TRT] (Sparsity) Layers eligible for sparse math: Conv_0, Conv_1\n"
     picked = "[I] [TRT] (Sparsity) TRT inference plan picked sparse implementation for layers:\n"
-    assert board.describe_sparsity(eligible + picked) == ["TensorRT picked sparse kernels for 0 of 2 eligible layers"]
-    assert board.describe_sparsity(eligible) == []
+    assert trtexec.describe_sparsity(eligible + picked) == ["TensorRT picked sparse kernels for 0 of 2 eligible layers"]
+    assert trtexec.describe_sparsity(eligible) == []
 
 
 @pytest.mark.rtx

@@ -8,11 +8,12 @@ from pathlib import Path
 from string import Template
 
 import compress
+from compress.board.trtexec import build_arguments, measure_arguments
 from compress.errors import TargetError
 from compress.model import JsonValue, Model
 from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import write_graph
-from compress.runtimes.kit.board import build_arguments, measure_arguments
+from compress.runtimes.kit.archive import NAME, pack_board
 from compress.runtimes.shape_profile import MAX_BATCH, ShapeRange, profile_shapes
 from compress.runtimes.sparse_weights import find_sparse
 from compress.store import hash_file, write_atomically
@@ -57,13 +58,13 @@ def write_kit(model: Model, target: Target, folder: Path, settings: BuildSetting
         measure=shlex.join(measure_arguments(facts)),
     )
     contents = {
-        "kit.json": json.dumps(facts, indent=2, sort_keys=True) + "\n",
-        "board.py": (_HERE / "board.py").read_text(encoding="utf-8"),
-        "run.sh": (_HERE / "run.sh").read_text(encoding="utf-8"),
-        "README.md": readme,
+        "kit.json": (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode(),
+        NAME: pack_board(),
+        "run.sh": (_HERE / "run.sh").read_bytes(),
+        "README.md": readme.encode(),
     }
-    for name, text in contents.items():
-        write_atomically(folder / name, text.encode())
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
     script = folder / "run.sh"
     script.chmod(0o755)
     return Kit(script, graph, (graph, *(folder / name for name in sorted(contents))))

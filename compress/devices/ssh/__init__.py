@@ -1,0 +1,1 @@
+"""A board that is reached through the system's OpenSSH: ``--device ssh://user@host``."""

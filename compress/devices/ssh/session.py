@@ -1,0 +1,70 @@
+"""ONNX Runtime engines on a board: run on streamed samples, or timed in turn."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.board.frames import pack_arrays, unpack_arrays
+from compress.devices.ssh.agent import Agent
+from compress.runtimes import Feed
+
+_MARGIN_SECONDS = 600.0
+
+
+class BoardSession:
+    """An engine that is loaded on a board; the agent's end unloads it.
+
+    Attributes:
+        versions: Of what runs there: ``onnxruntime``, ``python``.
+    """
+
+    def __init__(self, agent: Agent, name: str, versions: dict[str, str]) -> None:
+        self.versions = versions
+        self._agent = agent
+        self._name = name
+
+    def run(self, feed: Feed) -> dict[str, NDArray[np.generic]]:
+        """Return the outputs by name for inputs by name, each [batch, …].
+
+        Raises:
+            TargetError: The engine failed there, or the link is gone.
+        """
+        described, payload = pack_arrays(dict(feed))
+        answer = self._agent.call("run", {"engine": self._name, "arrays": described}, payload)
+        return unpack_arrays(answer.head["arrays"], answer.payload)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+
+def open_on_board(agent: Agent, model: Path, name: str, *, threads: int) -> BoardSession:
+    """Send an ONNX file to a board and return a session of it there.
+
+    Raises:
+        TargetError: No room, no ONNX Runtime there, or it refuses the file.
+    """
+    agent.put(model, f"{name}.onnx")
+    answer = agent.call("open", {"engine": name, "name": f"{name}.onnx", "threads": threads})
+    return BoardSession(agent, name, answer.head["versions"])
+
+
+def time_on_board(
+    agent: Agent, names: tuple[str, str], feed: Feed, *, seconds: float, rounds: int, lock_clocks: bool
+) -> dict[str, Any]:
+    """Return what :func:`compress.board.engine.time_in_turn` measures of two engines that were opened.
+
+    Raises:
+        TargetError: An engine failed, the clocks cannot be locked, or the link is gone.
+    """
+    described, payload = pack_arrays(dict(feed))
+    settings = {"engines": list(names), "arrays": described, "seconds": seconds, "rounds": rounds}
+    head = {**settings, "lock_clocks": lock_clocks}
+    return agent.call("time", head, payload, seconds=seconds + _MARGIN_SECONDS).head
