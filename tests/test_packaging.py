@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from compress.targets import load_targets
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -59,7 +61,7 @@ def test_an_unpacked_wheel_finds_its_targets_and_samples(wheel: Path, tmp_path: 
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     place, counts = done.stdout.splitlines()
     assert place.startswith(str(tmp_path))
-    assert counts == "17 10000"
+    assert counts == f"{len(load_targets())} 10000"
 
 
 def test_no_tracked_file_is_over_five_megabytes_and_data_folders_hold_no_code() -> None:
