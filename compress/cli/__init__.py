@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "targets": ("compress.cli.targets", "list or show targets, and what this machine can build and run"),
     "eval": ("compress.cli.eval", "measure the accuracy of an engine or an ONNX model on labelled samples"),
     "bench": ("compress.cli.bench", "measure latency of engines side by side"),
-    "report": ("compress.cli.report", "write a stored report in another form: Markdown, HTML, JUnit, CSV"),
+    "report": ("compress.cli.report", "write a stored report in another form: Markdown, HTML, JUnit, SARIF, CSV"),
     "gate": ("compress.cli.gate", "judge a stored report under a policy"),
     "verify": ("compress.cli.verify", "check a folder of results: every file's digest, and the engine's accuracy"),
     "distill": ("compress.cli.distill", "train a smaller model to give the outputs of a larger one"),

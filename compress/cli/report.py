@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from compress.cli import Subparsers
     from compress.report.record import Report
+    from compress.report.sarif.places import Place
 
 FORMATS = {
     "md": "Markdown, as in report.md; fits a GitHub job summary",
     "html": "the page, as in report.html: one file that needs no network",
     "junit": "JUnit XML: a suite for each target, a case for each rule",
+    "sarif": "SARIF 2.1.0: a result for each rule that is not passed and for each finding",
     "csv": "a row for each target",
 }
+_JUDGED = ("junit", "sarif")
 
 
 def add_parser(commands: "Subparsers") -> None:
@@ -27,7 +30,9 @@ def add_parser(commands: "Subparsers") -> None:
     forms = "; ".join(f"{name}: {text}" for name, text in FORMATS.items())
     parser.add_argument("--format", default="md", metavar="|".join(FORMATS), help=f"{forms} (default md)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="junit: judge by its [gate] table")
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="junit, sarif: judge by its [gate] table (default: that of the run)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,8 +43,9 @@ def run(options: argparse.Namespace) -> int:
 
     if options.format not in FORMATS:
         raise UsageError(f"unknown format `{options.format}`", hint=suggest(options.format, FORMATS))
-    if options.policy is not None and options.format != "junit":
-        raise UsageError("--policy is for --format junit", hint="`compress gate REPORT --policy FILE` judges")
+    if options.policy is not None and options.format not in _JUDGED:
+        hint = "`compress gate REPORT --policy FILE` judges"
+        raise UsageError(f"--policy is for --format {' and '.join(_JUDGED)}", hint=hint)
     text = _render(read_report(options.report), options)
     if options.output is None:
         print(text, end="")
@@ -63,17 +69,26 @@ def _render(report: "Report", options: argparse.Namespace) -> str:
 
         folder = options.report if options.report.is_dir() else options.report.parent
         return render_page(report, load_raw(report, folder))
-    if options.format == "junit":
-        return _render_junit(report, options)
+    if options.format in _JUDGED:
+        return _render_judged(report, options)
     from compress.report.markdown import render_markdown
 
     return render_markdown(report)
 
 
-def _render_junit(report: "Report", options: argparse.Namespace) -> str:
-    from compress.gate import Policy, check_rules, read_policy
-    from compress.report.junit import render_junit
+def _render_judged(report: "Report", options: argparse.Namespace) -> str:
+    from compress import __version__
+    from compress.cli.judged import judge_report, locate_rule
 
-    policy = Policy() if options.policy is None else read_policy(options.policy)
-    outcomes = [(target.target, check_rules(target, policy)) for target in report.targets]
-    return render_junit(str(options.report), outcomes)
+    path, policy = options.report, options.policy
+    outcomes = judge_report(report, path, policy)
+    if options.format == "junit":
+        from compress.report.junit import render_junit
+
+        return render_junit(str(path), outcomes)
+    from compress.report.sarif.render import render_sarif
+
+    def locate(identifier: str) -> "Place":
+        return locate_rule(identifier, report, path, policy)
+
+    return render_sarif(report, outcomes, version=__version__, locate=locate, root=Path())

@@ -4,14 +4,18 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from page_reports import full_report
+from published_schemas import read_junit, read_sarif
 from small_reports import cpu_target, report, unbuilt_target
 
 from compress.cli import main
 from compress.errors import ExitCode
 from compress.gate import RuleOutcome
 from compress.report.csv_table import render_csv
+from compress.report.json_file import write_report
 from compress.report.junit import render_junit
 from compress.report.markdown import render_markdown
+from compress.report.record import VerdictRecord
 
 Output = pytest.CaptureFixture[str]
 
@@ -103,7 +107,7 @@ def test_output_goes_into_a_file(stored: Path, capsys: Output) -> None:
     ("flags", "message", "hint"),
     [
         (("--format", "junt"), "unknown format `junt`", "junit"),
-        (("--policy", "gate.toml"), "--policy is for --format junit", "compress gate"),
+        (("--policy", "gate.toml"), "--policy is for --format junit and sarif", "compress gate"),
         (("--output", "missing/report.md"), "cannot write", "may be written to"),
     ],
 )
@@ -117,3 +121,61 @@ def test_mistakes_are_told(stored: Path, capsys: Output, flags: tuple[str, ...],
 def test_a_report_that_is_not_there_is_told(tmp_path: Path, capsys: Output) -> None:
     assert show(tmp_path / "absent.json") == 2
     assert "cannot read" in capsys.readouterr().err
+
+
+def test_sarif_points_at_the_line_of_the_policy(stored: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(stored.parent)
+    Path("gate.toml").write_text('[gate]\nmax_drop = 1.0\nmax_size = "320KB"\n', encoding="utf-8")
+    assert show(stored, "--format", "sarif", "--policy", "gate.toml") == 0
+    result = read_sarif(capsys.readouterr().out)["results"][0]
+    assert result["ruleId"] == "gate/size"
+    assert result["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "gate.toml", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": 3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("command", "uri", "line"),
+    [
+        ("compress run nets/model.pt --target cpu", "nets/compress.toml", 2),
+        ("compress run nets/model.pt --target cpu --max-drop 0.1", "recipe.lock.toml", 3),
+        ("compress run 'nets/model.pt", "recipe.lock.toml", 3),
+    ],
+)
+def test_sarif_judges_as_the_run_did_and_points_at_who_set_the_limit(
+    stored: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, command: str, uri: str, line: int
+) -> None:
+    monkeypatch.chdir(stored.parent)
+    write_report(report().model_copy(update={"command": command}), stored)
+    Path("recipe.lock.toml").write_text("[gate]\nrequire = 'simulated'\nmax_drop = 0.1\n", encoding="utf-8")
+    Path("nets").mkdir()
+    Path("nets/compress.toml").write_text("[gate]\nmax_drop = 0.1\n", encoding="utf-8")
+    assert show(stored, "--format", "sarif") == 0
+    result = read_sarif(capsys.readouterr().out)["results"][0]
+    assert (result["ruleId"], result["properties"]["status"]) == ("gate/accuracy", "inconclusive")
+    physical = result["locations"][0]["physicalLocation"]
+    assert (physical["artifactLocation"]["uri"], physical["region"]["startLine"]) == (uri, line)
+
+
+def test_layers_point_at_the_recipe(stored: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(stored.parent)
+    whole, _ = full_report()
+    lost = VerdictRecord(status="fail", exit_code=10, reasons=())
+    target = whole.targets[0].model_copy(update={"verdict": lost})
+    command = "compress run model.pt --recipe mine.toml"
+    write_report(whole.model_copy(update={"command": command, "targets": (target,)}), stored)
+    Path("mine.toml").write_text('steps = ["quantize"]\n\n[quantize]\n', encoding="utf-8")
+    assert show(stored, "--format", "sarif") == 0
+    results = read_sarif(capsys.readouterr().out)["results"]
+    places = {one["ruleId"]: one["locations"][0]["physicalLocation"] for one in results}
+    assert places["lint/noisy-layer"]["artifactLocation"]["uri"] == "mine.toml"
+    assert places["lint/noisy-layer"]["region"] == {"startLine": 3}
+    assert places["lint/latency"] == {"artifactLocation": {"uri": "report.json", "uriBaseId": "%SRCROOT%"}}
+
+
+def test_junit_judges_as_the_run_did(stored: Path, capsys: Output) -> None:
+    stored.with_name("recipe.lock.toml").write_text("[gate]\nmax_size = 320000\n", encoding="utf-8")
+    assert show(stored.parent, "--format", "junit") == 0
+    root = read_junit(capsys.readouterr().out)
+    assert (root.get("tests"), root.get("failures")) == ("4", "1")
