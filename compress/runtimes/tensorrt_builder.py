@@ -14,6 +14,7 @@ from compress.errors import TargetError
 from compress.model import TensorSpec
 from compress.runtimes.build_settings import SizeRange
 from compress.runtimes.shape_profile import profile_shapes
+from compress.runtimes.tensorrt_explain import ParserError, describe_parser_errors, explain_refusal
 
 _WORKSPACE_SHARE = 4
 # Without a GPU every build logs it once although the compiler needs none.
@@ -87,7 +88,8 @@ def build_plan(
         plan = builder.build_serialized_network(network, config)
         seconds = time.perf_counter() - start
     if plan is None:
-        raise CompilationError(f"the compiler refuses the graph: {_last_error(lines)}")
+        message, hint = explain_refusal(_last_error(lines), graph)
+        raise CompilationError(message, hint=hint)
     weights = [int(found[1]) for _, line in lines if (found := _WEIGHTS.search(line))]
     log = tuple(line for severity, line in lines if severity <= _WARNING or line.startswith(_SPARSITY))
     return Built(bytes(plan), seconds, weights[-1] if weights else None, log)
@@ -138,17 +140,14 @@ def _parse(trt: ModuleType, builder: Any, logger: Any, graph: Path) -> Any:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(graph)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise TargetError(
-            f"the parser refuses the graph: {_describe(errors[0]) if errors else graph.name}",
-            hint="replace that node, or keep it out of the exported graph",
-        )
+        told, hint = describe_parser_errors([_read(error) for error in errors], graph)
+        raise TargetError(f"the parser refuses the graph: {told}", hint=hint)
     return network
 
 
-def _describe(error: Any) -> str:
+def _read(error: Any) -> ParserError:
     reason = " ".join(_NO_DRIVER_CLAUSE.sub("", error.desc()).split())
-    where = f"node `{error.node_name()}` ({error.node_operator()}): " if error.node_name() else ""
-    return f"{where}{reason if reason not in ('', 'false') else 'not supported'}"
+    return ParserError(error.node_name(), error.node_operator(), reason)
 
 
 def _add_profile(builder: Any, network: Any, config: Any, ranges: Mapping[str, SizeRange]) -> None:
