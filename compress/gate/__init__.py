@@ -1,0 +1,26 @@
+"""The gate: a policy and what was measured give a verdict, every rule with its reason in a sentence.
+
+A run without a policy is judged too: ``max_drop`` has a default, so a run whose accuracy nobody could measure is never
+a pass.
+"""
+
+from compress.gate.accuracy import accuracy_budget, misses_budget
+from compress.gate.outcome import RuleOutcome
+from compress.gate.policy import DEFAULT_MAX_DROP_POINTS, Policy, make_policy, override_policy, read_policy
+from compress.gate.verdict import best_record, check_rules, conclude, judge, worst
+
+__all__ = [
+    "DEFAULT_MAX_DROP_POINTS",
+    "Policy",
+    "RuleOutcome",
+    "accuracy_budget",
+    "best_record",
+    "check_rules",
+    "conclude",
+    "judge",
+    "make_policy",
+    "misses_budget",
+    "override_policy",
+    "read_policy",
+    "worst",
+]
