@@ -21,6 +21,8 @@ from compress.store import hash_file
 CHUNK: Final = 4 << 20
 """Bytes of a file in one message: what a dropped link costs at most."""
 
+_GOODBYES = 2
+
 LEASE: Final = "/tmp/edge-compress.lease"  # noqa: S108 - every user of the board must find it
 """The file on the board whose lock a run holds."""
 
@@ -133,20 +135,27 @@ class Agent:
     def close(self) -> None:
         """End the agent on the board: it removes its folder and gives the board free."""
         self._closed.set()
-        with self._lock, contextlib.suppress(TargetError, OSError, ValueError):
-            if self._process is None or self._process.poll() is not None:
-                self._connect()
-            assert self._process is not None and self._process.stdin is not None  # noqa: S101, PT018 a pipe
-            write_message(self._process.stdin, Message({"op": "goodbye"}))
-            self._wait_for_end()
+        for _ in range(_GOODBYES):
+            if self._say_goodbye():
+                break
+            if "No such file" in self._drop()[1]:
+                break
         self._drop()
         self._messages.close()
 
-    def _wait_for_end(self) -> None:
-        """Wait until the relay says that the agent's folder is gone."""
-        assert self._process is not None and self._process.stdout is not None  # noqa: S101, PT018 a pipe
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=self._patience.start)
+    def _say_goodbye(self) -> bool:
+        """Return whether the agent heard it, and its folder is gone."""
+        try:
+            with self._lock:
+                if self._process is None:
+                    self._connect()
+                process = self._process
+                assert process is not None and process.stdin is not None  # noqa: S101, PT018 a pipe
+                write_message(process.stdin, Message({"op": "goodbye"}))
+            # The relay ends once the folder is gone.
+            return process.wait(timeout=self._patience.start) == 0
+        except (TargetError, OSError, ValueError, subprocess.TimeoutExpired):
+            return False
 
     def _exchange(self, request: Message, deadline: float) -> Message | None:
         """Return the answer, or None where the link dropped or the time is over."""

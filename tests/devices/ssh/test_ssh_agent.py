@@ -1,0 +1,328 @@
+"""The agent over a real sshd: what works, what each failure says, and that nothing is left on the board."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import sshd
+from qdq_graphs import samples
+
+from compress.board.keeper import take_lease
+from compress.devices.ssh.agent import Agent, Patience
+from compress.devices.ssh.link import VARIABLE
+from compress.devices.ssh.session import open_on_board, time_on_board
+from compress.errors import ExitCode, TargetError
+from compress.runtimes import open_graph
+
+QUICK = Patience(start=30, call=30, reconnect=1.0, grace=2.0, ping=0.2)
+
+
+def agents(server: sshd.Server) -> list[psutil.Process]:
+    """Return the processes that an agent has on this server's "board"."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if str(server.base) in words and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def assert_nothing_is_left(server: sshd.Server, within: float = 15.0) -> None:
+    deadline = time.monotonic() + within
+    while (server.base.exists() or agents(server)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not server.base.exists(), list(server.base.rglob("*"))
+    assert agents(server) == []
+
+
+def test_an_engine_computes_there_what_it_computes_here(server: sshd.Server, lease: str, engine: Path) -> None:
+    feed = {"x": samples(3, 2, 8, 8)}
+    with Agent(server.board, lease=lease) as agent, open_graph(engine, threads=1) as here:
+        there = open_on_board(agent, engine, "compressed", threads=1)
+        assert len(agents(server)) >= 2  # or the check below could not fail
+        np.testing.assert_array_equal(here.run(feed)["y"], there.run(feed)["y"])
+        assert set(there.versions) == {"onnxruntime", "python"}
+    assert_nothing_is_left(server)
+
+
+def test_two_engines_are_timed_in_turn(server: sshd.Server, lease: str, engine: Path) -> None:
+    with Agent(server.board, lease=lease) as agent:
+        for name in ("original", "compressed"):
+            open_on_board(agent, engine, name, threads=1)
+        feed = {"x": samples(1, 2, 8, 8)}
+        pair = ("original", "compressed")
+        timed = time_on_board(agent, pair, feed, seconds=5, rounds=40, lock_clocks=False)
+    assert len(timed["seconds"]) == 40
+    assert all(0 < seconds < 1 for made in timed["seconds"] for seconds in made)
+    assert len(timed["warm_up"]) >= 5
+    assert timed["pressure"][1]["total"] >= timed["pressure"][0]["total"]
+
+
+def test_a_cut_link_is_made_again_and_the_work_goes_on(server: sshd.Server, lease: str, engine: Path) -> None:
+    feed = {"x": samples(3, 2, 8, 8)}
+    with Agent(server.board, lease=lease) as agent:
+        there = open_on_board(agent, engine, "compressed", threads=1)
+        first = there.run(feed)["y"]
+        assert server.cut() >= 1
+        np.testing.assert_array_equal(first, there.run(feed)["y"])
+        assert agent.drops >= 1
+    assert_nothing_is_left(server)
+
+
+def test_a_link_that_is_cut_while_the_board_works_does_the_work_once(
+    server: sshd.Server, lease: str, engine: Path
+) -> None:
+    with Agent(server.board, lease=lease) as agent:
+        for name in ("original", "compressed"):
+            open_on_board(agent, engine, name, threads=1)
+        cutter = threading.Timer(0.5, server.cut)
+        cutter.start()
+        start = time.monotonic()
+        pair = ("original", "compressed")
+        timed = time_on_board(agent, pair, {"x": samples(1, 2, 8, 8)}, seconds=2, rounds=10**6, lock_clocks=False)
+        cutter.join()
+        assert agent.drops >= 1
+        assert len(timed["seconds"]) > 10
+        assert time.monotonic() - start < 3.9  # once, not from the beginning again
+    assert_nothing_is_left(server)
+
+
+def test_a_link_that_stays_cut_is_told_and_the_board_cleans_up(server: sshd.Server, lease: str, engine: Path) -> None:
+    agent = Agent(server.board, lease=lease, patience=QUICK)
+    there = open_on_board(agent, engine, "compressed", threads=1)
+    server.stop()
+    with pytest.raises(
+        TargetError, match=r"the link dropped and ssh://.* cannot be reached: .*Connection refused"
+    ) as raised:
+        there.run({"x": samples(1, 2, 8, 8)})
+    assert raised.value.exit_code == ExitCode.TARGET
+    agent.close()
+    assert_nothing_is_left(server)
+
+
+def test_an_agent_that_was_ended_there_is_told(server: sshd.Server, lease: str, engine: Path) -> None:
+    agent = Agent(server.board, lease=lease, patience=QUICK)
+    there = open_on_board(agent, engine, "compressed", threads=1)
+    keeper = next(process for process in agents(server) if "start" in process.cmdline() and not process.children())
+    keeper.send_signal(signal.SIGKILL)
+    with pytest.raises(TargetError, match=r"the agent on ssh://.* (ended: signal 9|is gone)"):
+        there.run({"x": samples(1, 2, 8, 8)})
+    agent.close()
+    assert_nothing_is_left(server)
+
+
+def test_the_keeper_cleans_up_where_its_supervisor_is_killed(server: sshd.Server, lease: str) -> None:
+    agent = Agent(server.board, lease=lease, patience=QUICK)
+    agent.call("facts")
+    found = [process for process in agents(server) if "start" in process.cmdline()]
+    supervisor = next(process for process in found if process.children())
+    supervisor.send_signal(signal.SIGKILL)
+    assert_nothing_is_left(server)
+    agent.close()
+
+
+def test_a_board_is_one_runs_at_a_time(server: sshd.Server, lease: str) -> None:
+    with (
+        Agent(server.board, lease=lease),
+        pytest.raises(TargetError, match=r"is taken: .* on .* measures there since 20\d\d-") as raised,
+    ):
+        Agent(server.board, lease=lease)
+    assert raised.value.exit_code == ExitCode.TARGET
+    with Agent(server.board, lease=lease):
+        pass
+    assert_nothing_is_left(server)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(server: sshd.Server, lease: str) -> None:
+    stale = server.base / "run-killed"
+    stale.mkdir(parents=True)
+    (stale / "model.onnx").write_bytes(b"left")
+    with Agent(server.board, lease=lease):
+        assert not stale.exists()
+    assert_nothing_is_left(server)
+
+
+def test_a_key_that_is_not_known_there_is_told(server: sshd.Server, lease: str) -> None:
+    sshd.make_key(server.folder / "other_key")
+    (server.folder / "other_key").replace(server.folder / "user_key")
+    with pytest.raises(TargetError, match=r"does not take the key: .*Permission denied") as raised:
+        Agent(server.board, lease=lease)
+    assert raised.value.exit_code == ExitCode.TARGET
+    assert "ssh-copy-id" in str(raised.value.hint)
+    assert_nothing_is_left(server)
+
+
+def test_a_changed_host_key_is_told_and_nothing_is_sent(server: sshd.Server, lease: str) -> None:
+    server.stop()
+    sshd.make_key(server.folder / "host_key")
+    server.start()
+    with pytest.raises(TargetError, match="is not the one that is known: another machine may be answering") as raised:
+        Agent(server.board, lease=lease)
+    assert raised.value.exit_code == ExitCode.TARGET
+    assert f"ssh-keygen -R '[127.0.0.1]:{server.port}'" in str(raised.value.hint)
+    assert_nothing_is_left(server)
+
+
+def test_an_unknown_host_key_is_not_taken_silently(server: sshd.Server, lease: str) -> None:
+    (server.folder / "known_hosts").write_text("", encoding="utf-8")
+    with pytest.raises(TargetError, match="is not known here") as raised:
+        Agent(server.board, lease=lease)
+    assert "connect once by hand" in str(raised.value.hint)
+
+
+def test_a_board_that_is_off_is_told(server: sshd.Server, lease: str) -> None:
+    server.stop()
+    with pytest.raises(TargetError, match=r"cannot be reached: .*Connection refused"):
+        Agent(server.board, lease=lease)
+
+
+def test_python_3_8_is_told_and_nothing_is_left(server: sshd.Server, lease: str, tmp_path: Path) -> None:
+    old = tmp_path / "python3.8"
+    program = (
+        "import sys; sys.version_info = (3, 8, 10, 'final', 0); code = sys.argv[2]; sys.argv[1:3] = []; exec(code)"
+    )
+    old.write_text(f'#!/bin/sh\nexec \'{sys.executable}\' -c "{program}" "$@"\n', encoding="utf-8")
+    old.chmod(0o755)
+    with pytest.raises(TargetError, match=r"has Python 3\.8\.10, and the agent needs 3\.9 or newer") as raised:
+        Agent(server.board_with(python=str(old)), lease=lease)
+    assert raised.value.exit_code == ExitCode.TARGET
+    assert_nothing_is_left(server)
+
+
+def test_a_board_without_python_is_told(server: sshd.Server, lease: str) -> None:
+    with pytest.raises(TargetError, match="has no `/no/python3`"):
+        Agent(server.board_with(python="/no/python3"), lease=lease)
+
+
+def test_a_chatty_shell_is_told(server: sshd.Server, lease: str, tmp_path: Path) -> None:
+    chatty = tmp_path / "chatty"
+    chatty.write_text(f"#!/bin/sh\necho Welcome to the lab\nexec '{sys.executable}' \"$@\"\n", encoding="utf-8")
+    chatty.chmod(0o755)
+    with pytest.raises(TargetError, match=r"must print nothing|does not start") as raised:
+        Agent(server.board_with(python=str(chatty)), lease=lease, patience=QUICK)
+    assert "start files" in str(raised.value.hint)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> "Path":
+    """A folder on a disk of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False)
+    assert done.returncode == 0, "tests of a full disk mount one, which needs root"
+    return folder
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(
+    server: sshd.Server, lease: str, small_disk: Path, tmp_path: Path
+) -> None:
+    big = tmp_path / "big.onnx"
+    big.write_bytes(os.urandom(3 << 20))
+    base = small_disk / "agent"
+    try:
+        with (
+            pytest.raises(TargetError, match="has no room left: No space left on device") as raised,
+            Agent(server.board_with(folder=str(base)), lease=lease) as agent,
+        ):
+            agent.put(big, "model.onnx")
+        assert raised.value.exit_code == ExitCode.TARGET
+        assert not base.exists()
+        # Not even the agent itself finds room.
+        (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 4096))
+        with pytest.raises(TargetError, match="has no room left"):
+            Agent(server.board_with(folder=str(base)), lease=lease)
+        assert not base.exists()
+    finally:
+        subprocess.run(["umount", str(small_disk)], check=True)
+
+
+def test_a_file_that_changed_on_its_way_is_refused(server: sshd.Server, lease: str) -> None:
+    with Agent(server.board, lease=lease) as agent:
+        settings = {"name": "model.onnx", "offset": 0, "total": 3, "sha256": "0" * 64}
+        with pytest.raises(TargetError, match="is not what was sent"):
+            agent.call("put", settings, b"abc")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "board.pyz", ".hidden", ""])
+def test_no_file_leaves_the_agents_folder(server: sshd.Server, lease: str, name: str) -> None:
+    with Agent(server.board, lease=lease) as agent, pytest.raises(TargetError, match="is not a file name"):
+        agent.call("put", {"name": name, "offset": 0, "total": 1, "sha256": "0" * 64}, b"x")
+
+
+def test_files_come_back_as_they_were_sent(server: sshd.Server, lease: str, tmp_path: Path) -> None:
+    sent, empty, back = tmp_path / "sent", tmp_path / "empty", tmp_path / "back"
+    sent.write_bytes(os.urandom((4 << 20) + 17))
+    empty.write_bytes(b"")
+    told: list[tuple[int, int]] = []
+    with Agent(server.board, lease=lease) as agent:
+        agent.put(sent, "data.bin", lambda done, total: told.append((done, total)))
+        agent.put(empty, "nothing.bin")
+        agent.get("data.bin", back)
+        assert back.read_bytes() == sent.read_bytes()
+        agent.get("nothing.bin", back)
+        assert back.read_bytes() == b""
+    size = sent.stat().st_size
+    assert told == [(4 << 20, size), (size, size)]
+
+
+def test_a_graph_that_the_runtime_refuses_is_told(server: sshd.Server, lease: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a graph")
+    with (
+        Agent(server.board, lease=lease) as agent,
+        pytest.raises(TargetError, match=r"ONNX Runtime .* refuses the engine"),
+    ):
+        open_on_board(agent, broken, "compressed", threads=1)
+
+
+def test_an_answer_that_takes_too_long_is_given_up(server: sshd.Server, lease: str, engine: Path) -> None:
+    with Agent(server.board, lease=lease) as agent:
+        for name in ("original", "compressed"):
+            open_on_board(agent, engine, name, threads=1)
+        with pytest.raises(TargetError, match=r"gave no answer to `time` within 0\.5 s"):
+            agent.call(
+                "time",
+                {"engines": ["original", "compressed"], "arrays": [], "seconds": 1, "rounds": 1, "lock_clocks": False}
+                | {"arrays": [{"name": "x", "dtype": "<f4", "shape": [1, 2, 8, 8], "bytes": 512}], "rounds": 10**6}
+                | {"seconds": 3},
+                bytes(512),
+                seconds=0.5,
+            )
+    assert_nothing_is_left(server)
+
+
+def test_a_missing_ssh_is_told(server: sshd.Server, lease: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/no/ssh -v")
+    with pytest.raises(TargetError, match="there is no `/no/ssh` here"):
+        Agent(server.board, lease=lease)
+
+
+def test_the_variable_names_another_ssh(server: sshd.Server, lease: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, f"ssh -F {server.folder / 'ssh_config'}")
+    board = server.board_with()
+    with Agent(type(board)(board.host, board.user, board.port, board.python, board.folder), lease=lease) as agent:
+        assert agent.call("facts").head["host"]["python"]
+
+
+def test_a_lease_outlives_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "lease"
+    held = take_lease(path, json.dumps({"user": "first"}))
+    assert held is not None
+    assert take_lease(path, "second") is None
+    assert "first" in path.read_text(encoding="utf-8")
+    os.close(held)
+    again = take_lease(path, "third")
+    assert again is not None
+    os.close(again)
