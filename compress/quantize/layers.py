@@ -225,7 +225,7 @@ def dequantized(value: ir.Value) -> Floats:
     stored, scale = (_array(node.inputs[index]) for index in (0, 1))
     zero = _array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros_like(scale)
     shape = [1] * stored.ndim
-    if scale.ndim and stored.ndim:
+    if scale.size > 1:  # a scale of shape [1] is one for the whole tensor; the axis then says nothing
         shape[node.attributes.get_int("axis", 1)] = -1
     codes = stored.astype(np.float32) - zero.astype(np.float32).reshape(shape)
     return (codes * scale.astype(np.float32).reshape(shape)).astype(np.float32)

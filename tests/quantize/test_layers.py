@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from faulty_nets import build_faulty
+from onnx import helper
 from qat_models import build_tied, make_context, optimized_operators, quantized, random_samples, run_graph, sqnr_db
-from small_graphs import build_residual
+from small_graphs import build, build_residual
 
 from compress.model import Model
-from compress.quantize.layers import find_layers, float_constants, keep_float, unquantize
+from compress.quantize.layers import dequantized, find_layers, float_constants, keep_float, unquantize
 from compress.quantize.static import QuantizeSettings, quantize_static
 from compress.store import Store
 from compress.targets import DialectName
@@ -98,3 +99,19 @@ def test_a_layer_without_any_quantization_keeps_the_rest_as_it_is(tmp_path: Path
     whole = sqnr_db(reference, run_graph(model, x, simulate=True))
     assert gains["conv1"] > whole + 10, gains
     assert gains["conv3"] < whole + 3, gains
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_scale_of_one_element_is_one_for_the_whole_constant(shape: tuple[int, ...]) -> None:
+    nodes = [
+        helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["offset"], "dq"),
+        helper.make_node("Add", ["x", "offset"], ["y"], "add"),
+    ]
+    constants = {
+        "stored": np.array([1, 2, 3], np.int8),
+        "scale": np.full(shape, 0.5, np.float32),
+        "zero": np.full(shape, 1, np.int8),
+    }
+    model = build(nodes, constants, ["batch", 3], ["y"])
+    (value,) = (node.outputs[0] for node in model.graph.graph if node.op_type == "DequantizeLinear")
+    np.testing.assert_array_equal(dequantized(value), [0.0, 0.5, 1.0])
