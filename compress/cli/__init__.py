@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("compress.cli.eval", "measure the accuracy of an engine or an ONNX model on labelled samples"),
     "bench": ("compress.cli.bench", "measure latency of engines side by side"),
     "report": ("compress.cli.report", "write a stored report in another form: Markdown, HTML, JUnit, SARIF, CSV"),
+    "diff": ("compress.cli.diff", "compare two reports: what changed, and how sure that is"),
     "gate": ("compress.cli.gate", "judge a stored report under a policy"),
     "verify": ("compress.cli.verify", "check a folder of results: every file's digest, and the engine's accuracy"),
     "distill": ("compress.cli.distill", "train a smaller model to give the outputs of a larger one"),

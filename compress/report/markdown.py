@@ -1,11 +1,12 @@
 """The report as Markdown: the verdict first, then what it rests on, in an order that a reviewer can follow."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
 from compress.report.contest import CONTEST_HEAD, contest_rows
 from compress.report.layers import HEAD, describe_layers, layer_rows
+from compress.report.markdown_text import bullets, escape, table
 from compress.report.record import DataSet, Machine, Report, Source, Step, TargetRecord
 from compress.report.rows import (
     DIFFERENCE,
@@ -26,15 +27,13 @@ from compress.report.speed import (
 )
 from compress.report.units import format_bytes, format_seconds, format_share
 
-_ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;", ">": "&gt;", "[": "\\[", "`": "\\`", "*": "\\*", "\\": "\\\\"})
-
 
 def render_markdown(report: Report) -> str:
     """Return a report as GitHub-flavoured Markdown; text from models and machines is escaped."""
     blocks = [
-        f"# Compression report: {_text(report.source.path)}",
+        f"# Compression report: {escape(report.source.path)}",
         f"**{name_outcome(report.verdict)}** (exit code {report.verdict.exit_code})",
-        _bullets(report.verdict.reasons),
+        bullets(report.verdict.reasons),
         *(block for target in report.targets for block in _target(target, report.steps)),
         *_steps(report),
         *_data(report),
@@ -47,17 +46,17 @@ def render_markdown(report: Report) -> str:
 
 
 def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
-    yield f"## {_text(target.target)}: {name_outcome(target.verdict)}"
+    yield f"## {escape(target.target)}: {name_outcome(target.verdict)}"
     if target.engine is None:
-        yield f"No engine: {_text(target.error or 'the report does not say why')}."
+        yield f"No engine: {escape(target.error or 'the report does not say why')}."
         return
     rows = [(row.what, row.original, row.compressed, row.difference) for row in compare_rows(target)]
-    yield _table(("", "original", name_compressed(target), DIFFERENCE), rows)
+    yield table(("", "original", name_compressed(target), DIFFERENCE), rows)
     nodes = ", ".join(f"{count} {precision}" for precision, count in target.engine.nodes.items() if count)
     versions = ", ".join(f"{name} {version}" for name, version in target.engine.versions.items())
     yield from _contest(target)
     yield from _speed(target)
-    yield _bullets(
+    yield bullets(
         [
             f"Engine: {target.engine.kind} for {target.runtime}, dialect {target.dialect}"
             + (f", {versions}" if versions else ""),
@@ -68,33 +67,33 @@ def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
         ]
     )
     if target.layers:
-        yield f"### Layers of {_text(target.target)} that lose most in INT8"
-        yield _bullets(describe_layers(target.layers, (*shared, *target.steps)))
-        yield _table(HEAD, layer_rows(target.layers))
+        yield f"### Layers of {escape(target.target)} that lose most in INT8"
+        yield bullets(describe_layers(target.layers, (*shared, *target.steps)))
+        yield table(HEAD, layer_rows(target.layers))
 
 
 def _contest(target: TargetRecord) -> Iterator[str]:
     """Yield which engine was chosen, and the table of those that it was chosen from."""
     if target.contest is None:
         return
-    yield _text(target.contest.finding)
-    yield _table(CONTEST_HEAD, contest_rows(target.contest))
-    yield _bullets(target.contest.absent)
+    yield escape(target.contest.finding)
+    yield table(CONTEST_HEAD, contest_rows(target.contest))
+    yield bullets(target.contest.absent)
 
 
 def _speed(target: TargetRecord) -> Iterator[str]:
     """Yield where the time goes, what stayed float and why, and how near the engine is to the roofline."""
     if target.attribution is not None:
-        yield _text(target.attribution.finding)
-        yield _table(KIND_HEAD, kind_rows(target.attribution))
+        yield escape(target.attribution.finding)
+        yield table(KIND_HEAD, kind_rows(target.attribution))
         if target.attribution.float_layers:
-            yield _table(FLOAT_HEAD, float_rows(target.attribution))
+            yield table(FLOAT_HEAD, float_rows(target.attribution))
     if target.roofline is not None:
-        yield _text(target.roofline.finding)
+        yield escape(target.roofline.finding)
         rows = bound_rows(target.roofline)
         if rows:
-            yield _table(BOUND_HEAD, rows)
-        yield _text(describe_rates(target.roofline))
+            yield table(BOUND_HEAD, rows)
+        yield escape(describe_rates(target.roofline))
 
 
 def _conditions(target: TargetRecord) -> Iterator[str]:
@@ -119,7 +118,7 @@ def _steps(report: Report) -> Iterator[str]:
     rows += [(target.target, *_step(step)) for target in report.targets for step in target.steps]
     if rows:
         yield "## Steps"
-        yield _table(("target", "step", "settings", "time", "measured"), rows)
+        yield table(("target", "step", "settings", "time", "measured"), rows)
 
 
 def _step(step: Step) -> tuple[str, str, str, str]:
@@ -151,10 +150,10 @@ def _data(report: Report) -> Iterator[str]:
     ]
     yield "## Data"
     if rows:
-        yield _table(("", "set", "samples", "also in calibration", "sha256"), rows)
+        yield table(("", "set", "samples", "also in calibration", "sha256"), rows)
     else:
         yield "No samples were given."
-    yield _bullets(report.data.notes)
+    yield bullets(report.data.notes)
 
 
 def _overlap(data: DataSet) -> str:
@@ -174,7 +173,7 @@ def _source(source: Source) -> Iterator[str]:
             f"Exported graph against the model itself: {describe_fidelity(check)}, largest difference "
             f"{check.max_abs_error:.2g} on {check.samples} samples"
         )
-    yield _bullets([*facts, *source.notes])
+    yield bullets([*facts, *source.notes])
 
 
 def _machines(targets: Sequence[TargetRecord]) -> Iterator[str]:
@@ -182,7 +181,7 @@ def _machines(targets: Sequence[TargetRecord]) -> Iterator[str]:
     described: dict[tuple[str, ...], list[str]] = {}
     for target in targets:
         described.setdefault(tuple(_facts(target.device)), []).append(target.target)
-    yield _bullets(f"{', '.join(names)}: {'; '.join(facts)}" for facts, names in described.items())
+    yield bullets(f"{', '.join(names)}: {'; '.join(facts)}" for facts, names in described.items())
 
 
 def _facts(machine: Machine) -> Iterator[str]:
@@ -213,7 +212,7 @@ def _files(targets: Sequence[TargetRecord]) -> Iterator[str]:
     ]
     if rows:
         yield "## Files"
-        yield _table(("target", "file", "size", "sha256"), rows)
+        yield table(("target", "file", "size", "sha256"), rows)
 
 
 def _reproduce(report: Report) -> Iterator[str]:
@@ -224,17 +223,4 @@ def _reproduce(report: Report) -> Iterator[str]:
         while fence in report.command:
             fence += "`"
         yield f"{fence}sh\n{report.command}\n{fence}"
-    yield _text(f"edge-compress {report.tool.version}, seed {report.seed}, {report.created}. {packages}").rstrip()
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([_text(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _bullets(sentences: Iterable[str]) -> str:
-    return "\n".join(f"- {_text(sentence)}" for sentence in sentences)
-
-
-def _text(text: str) -> str:
-    return " ".join(text.split()).translate(_ESCAPED)
+    yield escape(f"edge-compress {report.tool.version}, seed {report.seed}, {report.created}. {packages}").rstrip()

@@ -5,6 +5,7 @@ seed; the same data and seed give the same interval.
 """
 
 from compress.measure.statistics.bootstrap import bootstrap_value, paired_bootstrap
+from compress.measure.statistics.combined import independent_difference, independent_ratio
 from compress.measure.statistics.decisions import (
     POWER,
     Decision,
@@ -49,6 +50,8 @@ __all__ = [
     "decide_family",
     "exceeds_p_value",
     "holm_adjust",
+    "independent_difference",
+    "independent_ratio",
     "mcnemar_p_value",
     "newcombe_difference",
     "noninferiority_p_value",
