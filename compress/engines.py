@@ -109,7 +109,9 @@ def build_engines(
     progress(task, 1, 2)
     baseline = None
     if engine.kind != "build-kit":
-        baseline = runtime.build(original, target, _made(folder.with_name(f"{folder.name}-original")), settings)
+        # The original is in float32, which an accelerator beside the GPU does not compute.
+        plain = replace(settings, dla=False)
+        baseline = runtime.build(original, target, _made(folder.with_name(f"{folder.name}-original")), plain)
     progress(task, 2, 2)
     for line in engine.log:
         log.info("%s: %s", target.runtime, line)

@@ -16,7 +16,7 @@ from compress.errors import ModelError, UsageError
 from compress.gate import DEFAULT_MAX_DROP_POINTS, Policy, override_policy
 from compress.intake import IntakeOptions
 from compress.model import JsonValue, TensorSpec
-from compress.project import EngineTable, Project, load_project
+from compress.project import EngineTable, Project, load_project, require_files
 from compress.prune.amount import parse_amount
 from compress.recipe import DEFAULT, Recipe, load_recipe
 from compress.report.record import Report
@@ -128,7 +128,7 @@ class Plan:
             "gate": policy,
             "data": data,
             "latency": {"threads": self.options.threads, "batch": self.options.batch},
-            "engine": self.engine.model_dump(),
+            "engine": self.engine.model_dump(include={"providers", "seconds"}),
             "build": self.project.build.describe(),
             "versions": {"edge-compress": report.tool.version, **report.tool.packages},
         }
@@ -152,6 +152,7 @@ def resolve(model: Path, options: RunOptions) -> Plan:
     if not options.targets:
         raise UsageError("no target given", hint="add --target NAME; `compress targets` lists the names")
     project = load_project(model)
+    require_files(project)
     emulated, targets = _load_targets(options)
     metric = load_metric(options.metric or project.data.metric, project.folder)
     policy = override_policy(project.gate, options.gate)

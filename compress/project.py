@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compress.config import explain, read_toml
 from compress.data.recipes import SampleSettings
-from compress.errors import UsageError
+from compress.errors import ConfigError, UsageError
 from compress.gate import Policy
 from compress.model import BATCH, Dimension, TensorSpec
 from compress.runtimes.build_settings import BuildSettings, SizeRange
@@ -49,15 +49,19 @@ class DataTable(_Table):
 
 
 class EngineTable(_Table):
-    """How the fastest engine is looked for.
+    """How engines are built, and the fastest looked for.
 
     Attributes:
         providers: ``all`` execution providers that are installed, or the runtime's own kernels (``cpu``) only.
         seconds: How long engines race at most, for each target, apart from opening and checking them; 0 for no contest.
+        timing_cache: The timing cache that TensorRT starts from, relative to this file.
+        dla: Whether a Jetson's deep learning accelerator is used, with the GPU for what it does not take.
     """
 
     providers: Literal["all", "cpu"] = "all"
     seconds: Annotated[float, Field(ge=0)] = 4.0
+    timing_cache: Path | None = None
+    dla: bool = False
 
 
 class Project(_Table):
@@ -72,7 +76,8 @@ class Project(_Table):
     @property
     def build(self) -> BuildSettings:
         """How engines are built."""
-        return BuildSettings(ranges=self.model.ranges)
+        cache = self.engine.timing_cache
+        return BuildSettings(self.model.ranges, None if cache is None else self.folder / cache, self.engine.dla)
 
 
 def load_project(model: Path) -> Project:
@@ -90,6 +95,20 @@ def load_project(model: Path) -> Project:
         return Project.model_validate({**table, "folder": folder})
     except ValidationError as error:
         raise explain(error, str(path), Project) from error
+
+
+def require_files(project: Project) -> None:
+    """Raise if a file that the project names is not there.
+
+    Raises:
+        ConfigError: Names the key and the file.
+    """
+    cache = project.build.timing_cache
+    if cache is not None and not cache.is_file():
+        raise ConfigError(
+            f"{project.folder / FILE_NAME}: `engine.timing_cache`: {cache} does not exist",
+            hint=f"begin with an empty file: touch {cache}; what a build adds is written beside its engine",
+        )
 
 
 def parse_input(text: str) -> TensorSpec:

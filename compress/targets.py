@@ -51,6 +51,13 @@ def _read_capabilities(value: object) -> str | tuple[str, ...] | None:
     return value if isinstance(value, str) else tuple(listed)
 
 
+class Dla(_Strict):
+    """The deep learning accelerator beside the GPU: how many cores it has."""
+
+    cores: Annotated[int, Field(gt=0)]
+    source: Annotated[str, Field(min_length=8)]
+
+
 class Target(_Strict):
     """A device: what runs there, which INT8 it takes, how fast it can be at best.
 
@@ -58,6 +65,7 @@ class Target(_Strict):
         isa: The instruction set of a CPU target, or ``"detect"`` for the machine that the command runs on.
         compute_capability: ``"8.7"`` for a GPU target; several for one engine that runs on each of these GPUs.
         board: Part of what the board's device tree calls itself; only such a board counts as this device.
+        dla: The deep learning accelerator; None where the device has none.
         nearest: Compute capability (``"8.6"``) that TensorRT-RTX compiles as proof when no board is at hand.
         opset: The newest ONNX opset that the runtime on the device takes.
     """
@@ -74,6 +82,7 @@ class Target(_Strict):
     opset: Annotated[int, Field(ge=13)] = 21
     memory: Memory | None = None
     peaks: tuple[Peak, ...] = ()
+    dla: Dla | None = None
     nearest: Annotated[str, Field(pattern=r"^\d+\.\d$")] | None = None
     notes: tuple[str, ...] = ()
 

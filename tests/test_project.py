@@ -4,7 +4,21 @@ import pytest
 
 from compress.errors import ConfigError, UsageError
 from compress.model import TensorSpec
-from compress.project import load_project, parse_input
+from compress.project import load_project, parse_input, require_files
+
+
+def test_a_timing_cache_is_found_beside_the_file_and_known_by_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "compress.toml").write_text('[engine]\ntiming_cache = "t4.cache"\ndla = true')
+    with pytest.raises(ConfigError, match=r"`engine.timing_cache`: .*t4.cache does not exist") as caught:
+        require_files(load_project(tmp_path / "model.pt"))
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("begin with an empty file: touch ")
+    (tmp_path / "t4.cache").write_bytes(b"")
+    require_files(load_project(tmp_path / "model.pt"))
+    build = load_project(tmp_path / "model.pt").build
+    assert build.timing_cache == tmp_path / "t4.cache"
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert build.describe() == {"ranges": {}, "dla": True, "timing_cache": {"name": "t4.cache", "sha256": empty}}
 
 
 def test_a_model_without_a_project_file_has_defaults(tmp_path: Path) -> None:
@@ -34,7 +48,7 @@ def test_every_table_of_the_file_is_read(tmp_path: Path) -> None:
         TensorSpec("size", "int64", (2,)),
     )
     assert project.model.factory == "network:make"
-    assert project.build.describe() == {"ranges": {"sequence": {"min": 1, "opt": 128, "max": 512}}}
+    assert project.build.describe() == {"ranges": {"sequence": {"min": 1, "opt": 128, "max": 512}}, "dla": False}
     assert not isinstance(project.data.calibration, str)
     assert project.data.evaluation == "val"
     assert (project.gate.max_drop, project.gate.max_latency) == (0.5, 0.008)

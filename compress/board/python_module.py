@@ -28,6 +28,10 @@ def build(kit: dict[str, Any], folder: Path) -> str:
     config = builder.create_builder_config()
     if kit["sparse"]:
         config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
+    if kit.get("dla"):
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = 0
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
     if kit["workspace_mib"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, kit["workspace_mib"] << 20)
     dynamic = [entry for entry in kit["inputs"] if "ranges" in entry]

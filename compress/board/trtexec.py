@@ -13,6 +13,8 @@ from .common import Failed, run_logged
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 GRAPH = "model.onnx"
 ENGINE = "model.engine"
+TIMING_CACHE = "timing.cache"
+DLA = ["--useDLACore=0"]
 TIMES = "times.json"
 WARM_UP_MILLISECONDS = 1000
 SECONDS = 10.0
@@ -60,6 +62,10 @@ def build_arguments(kit: dict[str, Any], *, typed: bool = True, graph: str = GRA
         arguments.append("--sparsity=enable")
     if kit["workspace_mib"] is not None:
         arguments.append(f"--memPoolSize=workspace:{kit['workspace_mib']}")
+    if kit.get("timing_cache"):
+        arguments.append(f"--timingCacheFile={TIMING_CACHE}")
+    if kit.get("dla") and graph == GRAPH:
+        arguments += [*DLA, "--allowGPUFallback"]
     bounds = {bound: shape_list(kit["inputs"], 1, bound) for bound in ("min", "opt", "max")}
     return arguments + [f"--{bound}Shapes={shapes}" for bound, shapes in bounds.items() if shapes]
 
@@ -70,6 +76,8 @@ def measure_arguments(kit: dict[str, Any], *, engine: str = ENGINE, seconds: flo
     arguments += [f"--warmUp={WARM_UP_MILLISECONDS}", f"--duration={seconds:g}"]
     if shapes := shape_list(kit["inputs"], 1):
         arguments.append(f"--shapes={shapes}")
+    if kit.get("dla") and engine == ENGINE:
+        arguments += DLA
     whole = [entry for entry in kit["inputs"] if entry["dtype"] in _ELEMENT_BYTES]
     if whole:
         arguments.append("--loadInputs=" + ",".join(f"{quote(e['name'])}:{zeros_name(e)}" for e in whole))
@@ -81,6 +89,8 @@ def compute_arguments(kit: dict[str, Any], batch: int, files: dict[str, str], ou
     arguments = [f"--loadEngine={ENGINE}", "--iterations=1", "--warmUp=0", "--duration=0", "--avgRuns=1"]
     if shapes := shape_list(kit["inputs"], batch):
         arguments.append(f"--shapes={shapes}")
+    if kit.get("dla"):
+        arguments += DLA
     named = ",".join(f"{quote(name)}:{file}" for name, file in files.items())
     return [*arguments, f"--loadInputs={named}", f"--exportOutput={output}"]
 

@@ -127,6 +127,7 @@ def _facts(target: "Target") -> list[tuple[str, str | None]]:
         ("ISA", target.isa),
         ("compute", ", ".join(target.compute_capabilities)),
         ("board", target.board),
+        ("DLA cores", None if target.dla is None else f"{target.dla.cores} ({target.dla.source})"),
         ("dialect", target.dialect),
         ("precisions", ", ".join(target.precisions)),
         ("sparsity", ", ".join(target.sparsity)),

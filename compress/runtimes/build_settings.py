@@ -1,12 +1,14 @@
-"""What a project says about building engines, apart from the device: sizes of dynamic axes."""
+"""What a project says about building engines, apart from the device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from compress.model import JsonValue
+from compress.runtimes.timing_cache import read_digest
 
 Size = Annotated[int, Field(gt=0)]
 
@@ -47,14 +49,21 @@ class BuildSettings:
 
     Attributes:
         ranges: Sizes of dynamic axes by the axes' names.
+        timing_cache: The timing cache that TensorRT starts from; None: it starts from nothing and keeps nothing.
+        dla: Whether layers that the deep learning accelerator takes run there, the others on the GPU.
     """
 
     ranges: Mapping[str, SizeRange] = field(default_factory=dict)
+    timing_cache: Path | None = None
+    dla: bool = False
 
     def describe(self) -> JsonValue:
-        """Return the settings as a table."""
+        """Return the settings as a table; files by their digests."""
         ranges: dict[str, JsonValue] = {name: dict(sizes) for name, sizes in sorted(self.ranges.items())}
-        return {"ranges": ranges}
+        cache: dict[str, JsonValue] = {}
+        if self.timing_cache is not None:
+            cache["timing_cache"] = {"name": self.timing_cache.name, "sha256": read_digest(self.timing_cache)}
+        return {"ranges": ranges, "dla": self.dla, **cache}
 
 
 DEFAULT = BuildSettings()

@@ -27,14 +27,17 @@ class ShapeRange:
 
     def __str__(self) -> str:
         least, best, most = ("×".join(map(str, shape)) for shape in (self.min, self.opt, self.max))
-        return f"{least} to {most}, best at {best}"
+        return best if least == most else f"{least} to {most}, best at {best}"
 
 
-def profile_shapes(inputs: Sequence[TensorSpec], ranges: Mapping[str, SizeRange]) -> dict[str, ShapeRange]:
+def profile_shapes(
+    inputs: Sequence[TensorSpec], ranges: Mapping[str, SizeRange], *, fixed: bool = False
+) -> dict[str, ShapeRange]:
     """Return the shapes of every input that has a dynamic axis, by name.
 
     ``ids: [batch, sequence]`` with ``sequence`` from 1 to 512, best at 128 → ``[1, 1]``, ``[1, 128]``, ``[16, 512]``.
-    A dynamic first axis is the batch, 1 to ``MAX_BATCH``, unless a range is stated.
+    A dynamic first axis is the batch, 1 to ``MAX_BATCH``, unless a range is stated. ``fixed`` makes the batch 1 and all
+    other axes their usual size, since the DLA takes no dynamic shapes.
 
     Raises:
         TargetError: A dynamic axis has no range; the hint has the lines that state one.
@@ -47,6 +50,9 @@ def profile_shapes(inputs: Sequence[TensorSpec], ranges: Mapping[str, SizeRange]
     missing = [(spec, axis, name) for spec, axis, name in dynamic if name not in known]
     if missing:
         raise _explain(missing)
+    if fixed:
+        usual = {name: 1 if name in batches else sizes.opt for name, sizes in known.items()}
+        known = {name: SizeRange(min=size, opt=size, max=size) for name, size in usual.items()}
     return {
         spec.name: _shape_range(spec, known) for spec in inputs if any(isinstance(size, str) for size in spec.shape)
     }
@@ -88,9 +94,11 @@ def _shape_range(spec: TensorSpec, known: Mapping[str, SizeRange]) -> ShapeRange
     )
 
 
-def describe_profile(inputs: Sequence[TensorSpec], ranges: Mapping[str, SizeRange]) -> tuple[str, ...]:
-    """Return the sentence for the report about stated ranges; none where none are stated."""
-    if not ranges:
+def describe_profile(
+    inputs: Sequence[TensorSpec], ranges: Mapping[str, SizeRange], *, fixed: bool = False
+) -> tuple[str, ...]:
+    """Return the sentence for the report about stated ranges and fixed shapes; none where there are neither."""
+    shapes = profile_shapes(inputs, ranges, fixed=fixed) if ranges or fixed else {}
+    if not shapes:
         return ()
-    shapes = profile_shapes(inputs, ranges)
     return (f"Shapes: {'; '.join(f'{name} {shape}' for name, shape in shapes.items())}.",)

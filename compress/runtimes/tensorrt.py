@@ -10,8 +10,9 @@ from types import ModuleType
 from compress import machine
 from compress.errors import TargetError
 from compress.model import Model
-from compress.runtimes import Availability, Engine, tensorrt_rtx
+from compress.runtimes import Availability, Engine, tensorrt_rtx, timing_cache
 from compress.runtimes.build_settings import DEFAULT, BuildSettings
+from compress.runtimes.dla import describe_dla, require_dla
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.runtimes.kit import write_kit
 from compress.runtimes.shape_profile import describe_profile
@@ -45,6 +46,7 @@ def build(model: Model, target: Target, folder: Path, settings: BuildSettings = 
         TargetError: The graph is refused; the message names the node or the axis.
     """
     require_accepted(model, target)
+    require_dla(target, settings)
     trt = find_module() if _is_device(target) else None
     if trt is None:
         return _build_kit(model, target, folder, settings)
@@ -88,9 +90,23 @@ def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path, s
     graph = write_graph(model, folder)
     sparse = find_sparse(model, target)
     memory = target.memory.bytes if target.memory else None
-    built = build_plan(trt, graph, memory_bytes=memory, sparse=bool(sparse), ranges=settings.ranges)
+    cache = settings.timing_cache
+    built = build_plan(
+        trt,
+        graph,
+        memory_bytes=memory,
+        sparse=bool(sparse),
+        ranges=settings.ranges,
+        timing_cache=None if cache is None else cache.read_bytes(),
+        dla=settings.dla,
+    )
     plan = folder / tensorrt_rtx.PLAN
     write_atomically(plan, built.plan)
+    files = [plan, graph]
+    if built.timing_cache is not None:
+        files.append(folder / timing_cache.FILE)
+        write_atomically(files[-1], built.timing_cache)
+    dla_notes, dla_log = describe_dla(model, settings)
     return Engine(
         runtime="tensorrt",
         kind="tensorrt",
@@ -98,20 +114,29 @@ def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path, s
         folder=folder,
         main=plan,
         graph=graph,
-        files=list_files([plan, graph]),
-        versions={"tensorrt": str(trt.__version__)},
-        log=built.log,
+        files=list_files(files),
+        versions={"tensorrt": str(trt.__version__), **_cache_version(settings)},
+        log=(*built.log, *dla_log),
         notes=(
             tensorrt_rtx.describe_plan(built),
             *describe_sparsity(sparse),
-            *describe_profile(model.inputs, settings.ranges),
+            *describe_profile(model.inputs, settings.ranges, fixed=settings.dla),
+            *timing_cache.describe_timing_cache(cache, built.timing_cache),
+            *dla_notes,
         ),
     )
+
+
+def _cache_version(settings: BuildSettings) -> dict[str, str]:
+    """Return the digest of the timing cache, which an engine depends on as on TensorRT's version."""
+    path = settings.timing_cache
+    return {} if path is None else {"timing_cache": f"sha256:{timing_cache.read_digest(path)}"}
 
 
 def _build_kit(model: Model, target: Target, folder: Path, settings: BuildSettings) -> Engine:
     versions, log, notes = _prove(model, target, settings)
     kit = write_kit(model, target, folder, settings)
+    dla_notes, dla_log = describe_dla(model, settings)
     return Engine(
         runtime="tensorrt",
         kind="build-kit",
@@ -120,12 +145,13 @@ def _build_kit(model: Model, target: Target, folder: Path, settings: BuildSettin
         main=kit.script,
         graph=kit.graph,
         files=list_files(kit.files),
-        versions=versions,
-        log=log,
+        versions={**versions, **_cache_version(settings)},
+        log=(*log, *dla_log),
         notes=(
             f"A build kit: {kit.script.name} makes and measures the engine on the {target.name}.",
             *describe_sparsity(find_sparse(model, target)),
-            *describe_profile(model.inputs, settings.ranges),
+            *describe_profile(model.inputs, settings.ranges, fixed=settings.dla),
+            *dla_notes,
             *notes,
         ),
     )

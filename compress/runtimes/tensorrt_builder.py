@@ -34,12 +34,14 @@ class Built:
     Attributes:
         weights_bytes: What the compiler says of the weights alone; the rest of the plan is GPU code. None if unsaid.
         log: Warnings, errors and what is said of sparse kernels, a line each.
+        timing_cache: The timing cache after the build; None where it was asked for none.
     """
 
     plan: bytes
     seconds: float
     weights_bytes: int | None
     log: tuple[str, ...]
+    timing_cache: bytes | None = None
 
 
 def build_plan(
@@ -50,6 +52,8 @@ def build_plan(
     memory_bytes: int | None = None,
     sparse: bool = False,
     ranges: Mapping[str, SizeRange] = MappingProxyType({}),
+    timing_cache: bytes | None = None,
+    dla: bool = False,
 ) -> Built:
     """Return the engine of a strongly typed ONNX file: its types and Q/DQ nodes decide every precision.
 
@@ -61,38 +65,69 @@ def build_plan(
         memory_bytes: The device's memory; a quarter of it may be used as workspace.
         sparse: Whether kernels for 2:4 weights may be chosen, where they are faster.
         ranges: Sizes of dynamic axes by name.
+        timing_cache: The serialized timing cache to start from, ``b""`` for a new one; None for none.
+        dla: Whether layers run on the first DLA core where it takes them, the others on the GPU.
 
     Raises:
-        TargetError: The parser refuses a node; the message names it. Or a dynamic axis has no range.
+        TargetError: The parser refuses a node; the message names it. Or a dynamic axis has no range, or the timing
+            cache is of another GPU or version.
         CompilationError: The compiler refuses a layer; the message names it.
     """
     with _capture(trt) as (logger, lines):
-        try:
-            builder = trt.Builder(logger)
-        except TypeError:
-            # This is how its Python module says that the C++ factory returned nothing.
-            reason = _last_error(lines)
-            raise TargetError(f"TensorRT cannot start: {reason}", hint="check the driver with nvidia-smi") from None
+        builder = _start(trt, logger, lines)
         network = _parse(trt, builder, logger, graph)
         config = builder.create_builder_config()
-        if capabilities:
-            config.num_compute_capabilities = len(capabilities)
-        for index, capability in enumerate(capabilities):
-            config.set_compute_capability(getattr(trt.ComputeCapability, capability_name(capability)), index)
+        _set_capabilities(trt, config, capabilities)
         if memory_bytes is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory_bytes // _WORKSPACE_SHARE)
         if sparse:
             config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-        _add_profile(builder, network, config, ranges)
+        if dla:
+            _use_dla(trt, config)
+        if timing_cache is not None:
+            _set_timing_cache(config, timing_cache)
+        _add_profile(builder, network, config, ranges, fixed=dla)
         start = time.perf_counter()
         plan = builder.build_serialized_network(network, config)
         seconds = time.perf_counter() - start
+        cache = None if timing_cache is None else bytes(config.get_timing_cache().serialize())
     if plan is None:
         message, hint = explain_refusal(_last_error(lines), graph)
         raise CompilationError(message, hint=hint)
     weights = [int(found[1]) for _, line in lines if (found := _WEIGHTS.search(line))]
     log = tuple(line for severity, line in lines if severity <= _WARNING or line.startswith(_SPARSITY))
-    return Built(bytes(plan), seconds, weights[-1] if weights else None, log)
+    return Built(bytes(plan), seconds, weights[-1] if weights else None, log, cache)
+
+
+def _start(trt: ModuleType, logger: Any, lines: list[tuple[int, str]]) -> Any:
+    try:
+        return trt.Builder(logger)
+    except TypeError:
+        # This is how its Python module says that the C++ factory returned nothing.
+        reason = _last_error(lines)
+        raise TargetError(f"TensorRT cannot start: {reason}", hint="check the driver with nvidia-smi") from None
+
+
+def _use_dla(trt: ModuleType, config: Any) -> None:
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = 0
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def _set_capabilities(trt: ModuleType, config: Any, capabilities: Sequence[str]) -> None:
+    if capabilities:
+        config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        config.set_compute_capability(getattr(trt.ComputeCapability, capability_name(capability)), index)
+
+
+def _set_timing_cache(config: Any, serialized: bytes) -> None:
+    cache = config.create_timing_cache(serialized)
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise TargetError(
+            "TensorRT does not take the timing cache: it was made by another version, on another GPU, or is damaged",
+            hint="begin with an empty file in its place ([engine] timing_cache in compress.toml)",
+        )
 
 
 def capability_name(capability: str) -> str:
@@ -150,9 +185,11 @@ def _read(error: Any) -> ParserError:
     return ParserError(error.node_name(), error.node_operator(), reason)
 
 
-def _add_profile(builder: Any, network: Any, config: Any, ranges: Mapping[str, SizeRange]) -> None:
+def _add_profile(builder: Any, network: Any, config: Any, ranges: Mapping[str, SizeRange], *, fixed: bool) -> None:
     """Tell the compiler for which shapes to compile; nothing where all shapes are fixed."""
-    shapes = profile_shapes([_spec(network.get_input(index)) for index in range(network.num_inputs)], ranges)
+    shapes = profile_shapes(
+        [_spec(network.get_input(index)) for index in range(network.num_inputs)], ranges, fixed=fixed
+    )
     if not shapes:
         return
     profile = builder.create_optimization_profile()

@@ -1,4 +1,7 @@
-"""TensorRT-RTX: compiles for desktop GPUs from Turing to Blackwell ahead of time, without having one."""
+"""TensorRT-RTX: compiles for desktop GPUs from Turing to Blackwell ahead of time, without having one.
+
+It has no timing cache and no DLA: see ``timing_cache.py``.
+"""
 
 import importlib
 import tempfile
@@ -17,6 +20,7 @@ from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
 from compress.runtimes.tensorrt_builder import Built, build_plan, capability_name, name_capabilities
 from compress.runtimes.tensorrt_checks import require_accepted
 from compress.runtimes.tensorrt_session import PlanSession, open_plan
+from compress.runtimes.timing_cache import describe_no_timing_cache
 from compress.runtimes.turing import CAPABILITY as TURING
 from compress.runtimes.turing import halve_products
 from compress.store import write_atomically
@@ -87,6 +91,7 @@ def build(model: Model, target: Target, folder: Path, settings: BuildSettings = 
             *describe_capabilities(capabilities),
             *describe_sparsity(sparse),
             *describe_profile(model.inputs, settings.ranges),
+            *describe_no_timing_cache(settings.timing_cache),
         ),
     )
 

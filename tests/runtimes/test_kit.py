@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from qdq_graphs import Sketch, residual_net
 
+from compress.board.trtexec import build_arguments, compute_arguments, measure_arguments
 from compress.errors import TargetError
 from compress.model import Model
 from compress.runtimes.build_settings import BuildSettings, SizeRange
@@ -86,6 +87,36 @@ def test_ranges_of_dynamic_axes_reach_the_board(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "--minShapes=x:1x3x2 --optShapes=x:2x3x8 --maxShapes=x:4x3x32" in text
     assert "--shapes=x:1x3x8" in text
+
+
+def test_a_timing_cache_is_in_the_kit_and_is_read_and_written_by_trtexec(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "orin.cache"
+    cache.write_bytes(b"kernels")
+    kit = write_kit(residual_net(), load_target("jetson"), folder, BuildSettings(timing_cache=cache))
+    facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
+    assert facts["timing_cache"] == hashlib.sha256(b"kernels").hexdigest()
+    assert (folder / "timing.cache").read_bytes() == b"kernels"
+    assert folder / "timing.cache" in kit.files
+    assert "--timingCacheFile=timing.cache" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_kit_for_the_dla_lets_the_gpu_do_what_it_does_not_take(folder: Path) -> None:
+    write_kit(residual_net(), load_target("jetson-agx-orin"), folder, BuildSettings(dla=True))
+    facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
+    assert facts["dla"] is True
+    assert facts["max_batch"] == 1
+    build = build_arguments(facts)
+    assert build.index("--allowGPUFallback") == build.index("--useDLACore=0") + 1
+    assert build[-3:] == ["--minShapes=x:1x2x8x8", "--optShapes=x:1x2x8x8", "--maxShapes=x:1x2x8x8"]
+    assert "--useDLACore=0" in measure_arguments(facts)
+    assert "--useDLACore=0" in compute_arguments(facts, 1, {"x": "x.bin"}, "y.json")
+
+
+def test_the_original_is_measured_without_the_dla(folder: Path) -> None:
+    write_kit(residual_net(), load_target("jetson-agx-orin"), folder, BuildSettings(dla=True))
+    facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
+    assert "--useDLACore=0" not in build_arguments(facts, graph="original.onnx", engine="original.engine")
+    assert "--useDLACore=0" not in measure_arguments(facts, engine="original.engine")
 
 
 def test_a_dynamic_axis_without_a_range_is_refused_before_anything_is_written(folder: Path) -> None:

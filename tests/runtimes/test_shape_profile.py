@@ -21,6 +21,12 @@ def test_a_stated_batch_wins() -> None:
     assert found == {"ids": ShapeRange((1, 1), (8, 128), (32, 512))}
 
 
+def test_for_an_accelerator_every_size_is_fixed() -> None:
+    ranges = {"sequence": SEQUENCE, "batch": SizeRange(min=1, opt=8, max=32)}
+    assert profile_shapes([IDS], ranges, fixed=True) == {"ids": ShapeRange((1, 128), (1, 128), (1, 128))}
+    assert describe_profile([TensorSpec("x", "float32", ("batch", 3))], {}, fixed=True) == ("Shapes: x 1×3.",)
+
+
 def test_fixed_inputs_are_left_out() -> None:
     assert profile_shapes([TensorSpec("x", "float32", (1, 3)), IDS], {"sequence": SEQUENCE}).keys() == {"ids"}
 

@@ -49,6 +49,30 @@ def test_fixed_shapes_need_no_profile(tmp_path: Path) -> None:
     assert fake_tensorrt.Builder.last[1].profiles == []
 
 
+def test_layers_run_on_the_dla_and_others_on_the_gpu_in_fixed_shapes(tmp_path: Path) -> None:
+    build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path), dla=True)
+    assert fake_tensorrt.Builder.last is not None
+    config = fake_tensorrt.Builder.last[1]
+    assert (config.default_device_type, config.DLA_core) == (fake_tensorrt.DeviceType.DLA, 0)
+    assert config.flags == [fake_tensorrt.BuilderFlag.GPU_FALLBACK]
+    assert config.profiles[0].shapes == {"x": ([1, 2, 8, 8], [1, 2, 8, 8], [1, 2, 8, 8])}
+
+
+def test_a_timing_cache_is_read_and_given_back_with_what_was_added(tmp_path: Path) -> None:
+    path = write(residual_net(), tmp_path)
+    assert build_plan(fake_tensorrt.as_module(), path, timing_cache=b"known").timing_cache == b"known+kernel"
+    assert build_plan(fake_tensorrt.as_module(), path, timing_cache=b"").timing_cache == b"+kernel"
+    assert build_plan(fake_tensorrt.as_module(), path).timing_cache is None
+
+
+@pytest.mark.parametrize("content", [b"other GPU", b"damaged"])
+def test_a_timing_cache_that_does_not_fit_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(TargetError, match="TensorRT does not take the timing cache") as caught:
+        build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path), timing_cache=content)
+    assert caught.value.hint is not None
+    assert "begin with an empty file" in caught.value.hint
+
+
 def wide_net() -> Model:
     s = Sketch(["batch", 3, "width"])
     return s.finish(s.node("Relu", "x"), ["batch", 3, "width"])

@@ -8,6 +8,7 @@ from qdq_graphs import Sketch, residual_net, samples
 from compress import machine
 from compress.errors import TargetError
 from compress.runtimes import tensorrt_rtx as runtime
+from compress.runtimes.build_settings import BuildSettings
 from compress.runtimes.onnxruntime import open_graph
 from compress.targets import load_target
 
@@ -74,6 +75,18 @@ def test_an_engine_for_several_gpus_takes_what_the_oldest_takes(folder: Path) ->
     model = s.finish(s.node("Relu", "x"), ["batch", 4], dtype=onnx.TensorProto.BFLOAT16)
     with pytest.raises(TargetError, match="target rtx-any: nodes `Relu_0`, `last`: works in bfloat16"):
         runtime.build(model, load_target("rtx-any"), folder)
+
+
+@pytest.mark.rtx
+def test_a_timing_cache_is_left_aside(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "t4.cache"
+    cache.write_bytes(b"known")
+    engine = runtime.build(residual_net(), load_target("rtx-ada"), folder, BuildSettings(timing_cache=cache))
+    assert engine.notes[-1] == (
+        "Timing cache t4.cache is left aside: TensorRT-RTX chooses its kernels on the user's GPU."
+    )
+    assert "timing_cache" not in engine.versions
+    assert not (folder / "timing.cache").exists()
 
 
 @pytest.mark.rtx

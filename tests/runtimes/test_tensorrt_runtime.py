@@ -1,3 +1,4 @@
+import hashlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ from compress import machine
 from compress.errors import TargetError
 from compress.runtimes import tensorrt as runtime
 from compress.runtimes import tensorrt_rtx
+from compress.runtimes.build_settings import BuildSettings
 from compress.runtimes.tensorrt_builder import Built, CompilationError
 from compress.targets import load_target
 
@@ -73,6 +75,42 @@ def test_on_the_device_an_engine_is_built(folder: Path) -> None:
     assert engine.notes[0].endswith("to 4 bytes, of which 640 are weights and the rest GPU code.")
     with pytest.raises(TargetError, match="needs an NVIDIA GPU"):
         runtime.open(engine, threads=1)
+
+
+@pytest.mark.usefixtures("on_a_t4", "installed")
+def test_the_timing_cache_is_an_input_with_a_digest_and_a_file_beside_the_engine(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "t4.cache"
+    cache.write_bytes(b"known")
+    engine = runtime.build(residual_net(), load_target("t4"), folder, BuildSettings(timing_cache=cache))
+    digest = hashlib.sha256(b"known").hexdigest()
+    assert engine.versions["timing_cache"] == f"sha256:{digest}"
+    assert engine.notes[-1] == (
+        f"Timing cache t4.cache was read (5 bytes, SHA-256 {digest[:12]}…);"
+        " timing.cache beside the engine has what this build knows (12 bytes): copy it over for the next one."
+    )
+    assert cache.read_bytes() == b"known"
+    assert (folder / "timing.cache").read_bytes() == b"known+kernel"
+    assert folder / "timing.cache" in {file.path for file in engine.files}
+
+
+@pytest.mark.usefixtures("on_a_t4", "installed")
+def test_a_target_without_dla_says_which_have_one(folder: Path) -> None:
+    with pytest.raises(TargetError, match="target t4 has no deep learning accelerator") as caught:
+        runtime.build(residual_net(), load_target("t4"), folder, BuildSettings(dla=True))
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("jetson-agx-orin, jetson-orin-nx")
+
+
+def test_a_kit_for_the_dla_tells_what_falls_back(folder: Path) -> None:
+    target = load_target("jetson-orin-nx").model_copy(update={"nearest": None})
+    engine = runtime.build(residual_net(), target, folder, BuildSettings(dla=True))
+    assert engine.notes[1:3] == (
+        "Shapes: x 1×2×8×8.",
+        "DLA: none of 22 nodes would run on it by NVIDIA's documents; it works in float16: use --recipe fp16.",
+    )
+    assert engine.notes[3].startswith("DLA: nodes `QuantizeLinear_0`, `QuantizeLinear_5`,")
+    assert "TensorRT 10 takes no Q/DQ to the DLA: falls back to the GPU" in engine.notes[3]
+    assert "DLA: node `Conv_3`: works in float32, and the DLA in float16: falls back to the GPU" in engine.log
 
 
 @pytest.mark.usefixtures("on_a_t4", "installed")

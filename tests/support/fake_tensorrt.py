@@ -45,7 +45,13 @@ class MemoryPoolType(IntEnum):
     WORKSPACE = 0
 
 
+class DeviceType(IntEnum):
+    GPU = 0
+    DLA = 1
+
+
 class BuilderFlag(IntEnum):
+    GPU_FALLBACK = 3
     SPARSE_WEIGHTS = 12
 
 
@@ -98,11 +104,35 @@ class Profile:
         self.shapes[name] = (least, best, most)
 
 
+class TimingCache:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
 class Config:
+    """A timing cache of ``b"other GPU"`` does not fit."""
+
+    default_device_type = DeviceType.GPU
+    DLA_core = -1
+
     def __init__(self) -> None:
+        self.cache: TimingCache | None = None
         self.limits: dict[MemoryPoolType, int] = {}
         self.profiles: list[Profile] = []
         self.flags: list[BuilderFlag] = []
+
+    def create_timing_cache(self, serialized: bytes) -> TimingCache | None:
+        return TimingCache(serialized) if serialized != b"damaged" else None
+
+    def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
+        self.cache = cache
+        return cache.content != b"other GPU" or ignore_mismatch
+
+    def get_timing_cache(self) -> TimingCache | None:
+        return self.cache
 
     def set_flag(self, flag: BuilderFlag) -> None:
         self.flags.append(flag)
@@ -134,6 +164,8 @@ class Builder:
 
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         Builder.last = (network, config)
+        if config.cache is not None:
+            config.cache.content += b"+kernel"
         self.logger.log(2, "a warning\n  of two lines")
         self.logger.log(1, "In catchCudaError (cudaError 35: CUDA driver version is insufficient)")
         if Builder.refusal is not None:

@@ -16,6 +16,7 @@ from compress.runtimes.engine_files import write_graph
 from compress.runtimes.kit.archive import NAME, pack_board
 from compress.runtimes.shape_profile import MAX_BATCH, ShapeRange, profile_shapes
 from compress.runtimes.sparse_weights import find_sparse
+from compress.runtimes.timing_cache import FILE, read_digest
 from compress.store import hash_file, write_atomically
 from compress.targets import Target
 
@@ -48,6 +49,8 @@ def write_kit(model: Model, target: Target, folder: Path, settings: BuildSetting
         "max_batch": max((shape.max[0] for shape in shapes.values()), default=MAX_BATCH),
         "workspace_mib": target.memory.bytes // _WORKSPACE_SHARE // 2**20 if target.memory else None,
         "sparse": bool(find_sparse(model, target)),
+        "dla": settings.dla,
+        "timing_cache": None if settings.timing_cache is None else read_digest(settings.timing_cache),
         "inputs": _describe_inputs(model, shapes),
     }
     readme = Template((_HERE / "README.template.md").read_text(encoding="utf-8")).substitute(
@@ -63,6 +66,8 @@ def write_kit(model: Model, target: Target, folder: Path, settings: BuildSetting
         "run.sh": (_HERE / "run.sh").read_bytes(),
         "README.md": readme.encode(),
     }
+    if settings.timing_cache is not None:
+        contents[FILE] = settings.timing_cache.read_bytes()
     for name, content in contents.items():
         write_atomically(folder / name, content)
     script = folder / "run.sh"
@@ -72,7 +77,7 @@ def write_kit(model: Model, target: Target, folder: Path, settings: BuildSetting
 
 def _profile(model: Model, target: Target, settings: BuildSettings) -> dict[str, ShapeRange]:
     try:
-        return profile_shapes(model.inputs, settings.ranges)
+        return profile_shapes(model.inputs, settings.ranges, fixed=settings.dla)
     except TargetError as error:
         raise TargetError(f"target {target.name}: {error.message}", hint=error.hint) from None
 

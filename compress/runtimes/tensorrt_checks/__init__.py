@@ -1,7 +1,7 @@
 """What TensorRT does not take, found before any build and named node by node.
 
 ``operators.py`` has the rules about operators and types, ``quantization.py`` those about Q/DQ. They hold in the bodies
-of If, Loop and Scan too.
+of If, Loop and Scan too. ``dla.py`` finds what the deep learning accelerator of a Jetson leaves to the GPU.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from compress.runtimes.tensorrt_checks.problem import Place, Problem, name_node
 from compress.runtimes.tensorrt_checks.quantization import check_pair
 from compress.targets import Target
 
-__all__ = ["Place", "Problem", "check_graph", "place_of", "require_accepted"]
+__all__ = ["Place", "Problem", "check_graph", "describe_problems", "place_of", "require_accepted"]
 
 _NAMES = 4
 """Nodes of one kind of problem that a message names."""
@@ -59,14 +59,24 @@ def require_accepted(model: Model, target: Target) -> None:
     problems = check_graph(model, place_of(target))
     if not problems:
         return
-    kinds: dict[str, list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault(problem.reason, []).append(problem)
+    kinds = _group(problems)
     told = [_describe(found) for found in list(kinds.values())[:_KINDS]]
     if len(kinds) > _KINDS:
         told.append(f"and {len(kinds) - _KINDS} other kinds of problems")
     fixes = dict.fromkeys(found[0].fix for found in list(kinds.values())[:_KINDS])
     raise TargetError(f"target {target.name}: {'; '.join(told)}", hint="; ".join(fixes))
+
+
+def describe_problems(problems: Sequence[Problem]) -> tuple[str, ...]:
+    """Return every kind of problem in words, its nodes grouped: ``nodes `a`, `b` and 3 more: its scale is …``."""
+    return tuple(_describe(found) for found in _group(problems).values())
+
+
+def _group(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.reason, []).append(problem)
+    return kinds
 
 
 def _describe(problems: Sequence[Problem]) -> str:
