@@ -13,9 +13,16 @@ from compress.errors import ConfigError, TargetError, UsageError, suggest
 from compress.resources import data_folder
 
 Precision = Literal["float32", "float16", "bfloat16", "int8", "fp8", "int4", "fp4"]
-RuntimeName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx", "reference", "null"]
+RuntimeName = Literal["onnxruntime", "onnxruntime_gpu", "tensorrt", "tensorrt_rtx", "reference", "null"]
+GpuProviderName = Literal["cuda", "tensorrt", "tensorrt_rtx"]
 Isa = machine.Isa
 DialectName = Literal["u8s8", "u8s8-7bit", "s8s8-symmetric"]
+_NEEDED: dict[RuntimeName, tuple[str, ...]] = {
+    "onnxruntime": ("isa",),
+    "onnxruntime_gpu": ("compute_capability", "provider"),
+    "reference": (),
+    "null": (),
+}
 _CAPABILITY = re.compile(r"\d+\.\d")
 
 
@@ -64,6 +71,7 @@ class Target(_Strict):
     Attributes:
         isa: The instruction set of a CPU target, or ``"detect"`` for the machine that the command runs on.
         compute_capability: ``"8.7"`` for a GPU target; several for one engine that runs on each of these GPUs.
+        provider: The execution provider of the runtime onnxruntime_gpu.
         board: Part of what the board's device tree calls itself; only such a board counts as this device.
         dla: The deep learning accelerator; None where the device has none.
         nearest: Compute capability (``"8.6"``) that TensorRT-RTX compiles as proof when no board is at hand.
@@ -76,6 +84,7 @@ class Target(_Strict):
     runtime: RuntimeName
     isa: Isa | Literal["detect"] | None = None
     compute_capability: Annotated[str | tuple[str, ...] | None, BeforeValidator(_read_capabilities)] = None
+    provider: GpuProviderName | None = None
     board: Annotated[str, Field(min_length=2)] | None = None
     precisions: tuple[Precision, ...]
     sparsity: tuple[Literal["2:4"], ...] = ()
@@ -95,7 +104,7 @@ class Target(_Strict):
     @property
     def dialect(self) -> DialectName:
         """The INT8 form that is both right and fast there (DESIGN: dialects)."""
-        if self.runtime in ("tensorrt", "tensorrt_rtx"):
+        if self.runtime in ("tensorrt", "tensorrt_rtx", "onnxruntime_gpu"):
             return "s8s8-symmetric"
         return "u8s8-7bit" if self.isa == "x86-avx2" else "u8s8"
 
@@ -142,16 +151,16 @@ def read_target(path: Path) -> Target:
             f"{path.name}: `name`: it is {target.name!r}, but the file is called {path.name}",
             hint=f'rename the file or write name = "{path.stem}"',
         )
-    needed = "isa" if target.runtime == "onnxruntime" else "compute_capability"
-    if target.runtime not in ("reference", "null") and getattr(target, needed) is None:
-        raise ConfigError(
-            f"{path.name}: `{needed}` is missing: the runtime {target.runtime} needs it",
-            hint=f"add {needed} as in another file of that folder",
-        )
-    if len(target.compute_capabilities) > 1 and target.runtime != "tensorrt_rtx":
+    for needed in _NEEDED.get(target.runtime, ("compute_capability",)):
+        if getattr(target, needed) is None:
+            raise ConfigError(
+                f"{path.name}: `{needed}` is missing: the runtime {target.runtime} needs it",
+                hint=f"add {needed} as in another file of that folder",
+            )
+    if len(target.compute_capabilities) > 1 and target.runtime == "tensorrt":
         raise ConfigError(
             f"{path.name}: `compute_capability`: the runtime {target.runtime} builds an engine for one GPU only",
-            hint="write one target file for each GPU; TensorRT-RTX alone puts several into one engine",
+            hint="write one target file for each GPU; TensorRT-RTX puts several into one engine",
         )
     return target
 

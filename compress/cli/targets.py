@@ -124,6 +124,7 @@ def _facts(target: "Target") -> list[tuple[str, str | None]]:
     return [
         ("aliases", ", ".join(target.aliases)),
         ("runtime", target.runtime),
+        ("provider", target.provider),
         ("ISA", target.isa),
         ("compute", ", ".join(target.compute_capabilities)),
         ("board", target.board),

@@ -23,6 +23,7 @@ EngineKind = Literal["onnx", "tensorrt", "build-kit"]
 
 RUNTIMES: dict[str, str] = {
     "onnxruntime": "compress.runtimes.onnxruntime",
+    "onnxruntime_gpu": "compress.runtimes.onnxruntime_gpu",
     "tensorrt": "compress.runtimes.tensorrt",
     "tensorrt_rtx": "compress.runtimes.tensorrt_rtx",
     "reference": "compress.runtimes.reference",

@@ -10,7 +10,18 @@ from compress.targets import Target, load_target, load_targets, read_target
 EXPECTED = {
     *("cpu", "x86-avx2", "x86-vnni", "x86-amx", "raspberry-pi-4", "raspberry-pi-5"),
     *("jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-thor"),
-    *("rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell", "rtx-any", "t4", "a10", "l4"),
+    *(
+        "rtx-turing",
+        "rtx-ampere",
+        "rtx-ada",
+        "rtx-blackwell",
+        "rtx-any",
+        "rtx-onnxruntime",
+        "l4-onnxruntime",
+        "t4",
+        "a10",
+        "l4",
+    ),
 }
 MINIMAL = """\
 name = "probe"
@@ -109,6 +120,11 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ),
         (MINIMAL + "compute_capability = 8.6", "probe.toml: `compute_capability`: Value error, it must be", "correct"),
         (MINIMAL + "compute_capability = []", "probe.toml: `compute_capability`: Value error, it must be", "correct"),
+        (
+            MINIMAL.replace('"onnxruntime"', '"onnxruntime_gpu"') + 'compute_capability = "8.6"',
+            "probe.toml: `provider` is missing: the runtime onnxruntime_gpu needs it",
+            "add provider as in another file",
+        ),
         (
             MINIMAL.replace('"onnxruntime"', '"tensorrt"') + 'compute_capability = ["8.6", "8.9"]',
             "`compute_capability`: the runtime tensorrt builds an engine for one GPU only",

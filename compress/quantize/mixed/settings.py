@@ -10,7 +10,7 @@ from compress.targets import Target
 
 DEFAULT_SECONDS: Final = 180.0
 """The time that a search takes at most where nobody says otherwise."""
-CAST_RUNTIMES: Final = ("tensorrt", "tensorrt_rtx")
+CAST_RUNTIMES: Final = ("tensorrt", "tensorrt_rtx", "onnxruntime_gpu")
 """Runtimes that compute every layer in the type that it has in the graph, and are fast in float16."""
 FALLBACK_DECIBELS: Final = 20.0
 """What outputs are to keep where there is neither a goal nor a class to agree on."""

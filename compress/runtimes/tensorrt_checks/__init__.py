@@ -31,7 +31,8 @@ def place_of(target: Target) -> Place:
     against the compiler for each generation.
     """
     known = [(int(major), int(minor)) for major, minor in (each.split(".") for each in target.compute_capabilities)]
-    return Place("tensorrt_rtx" if target.runtime == "tensorrt_rtx" else "tensorrt", min(known, default=None))
+    rtx = "tensorrt_rtx" in (target.runtime, target.provider)
+    return Place("tensorrt_rtx" if rtx else "tensorrt", min(known, default=None))
 
 
 def check_graph(model: Model, place: Place) -> tuple[Problem, ...]:
