@@ -75,7 +75,11 @@ def test_a_board_that_is_not_here_has_the_bound_of_its_file_and_no_share(tmp_pat
     assert found.bound is not None
     assert found.bound.share_of_bound is None
     assert found.roofline is not None
-    assert found.roofline.source == "the file of target raspberry-pi-5"
+    assert found.roofline.source.startswith("the file of target raspberry-pi-5: ")
+    assert all(peak.source in found.roofline.source for peak in load_target("raspberry-pi-5").peaks)
+    assert found.roofline.finding.startswith(
+        "Roofline bound, not a latency: no engine of this graph can take less than"
+    )
 
 
 def test_without_peaks_and_without_the_device_nothing_is_said(tmp_path: Path, plan: Plan) -> None:

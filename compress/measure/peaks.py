@@ -56,7 +56,8 @@ def rates_of(target: Target) -> Rates | None:
         return None
     peaks: dict[str, float] = {peak.precision: peak.operations_per_second for peak in target.peaks}
     memory = (target.memory.bytes, target.memory.bandwidth_bytes_per_second)
-    return Rates(peaks, (memory,), f"the file of target {target.name}")
+    sources = dict.fromkeys((*(peak.source for peak in target.peaks), target.memory.source))
+    return Rates(peaks, (memory,), f"the file of target {target.name}: {' '.join(sources)}")
 
 
 def measure_rates(

@@ -109,9 +109,13 @@ def _state_finding(
     layers: Sequence[LayerBound], total: float, limited_by: Literal["compute", "memory"], share: float | None
 ) -> str:
     kind = "arithmetic" if limited_by == "compute" else "memory bandwidth"
+    if share is None:
+        return (
+            f"Roofline bound, not a latency: no engine of this graph can take less than {format_seconds(total)}"
+            f" on the device, limited by {kind}; nobody measured how long one takes."
+        )
     sentence = f"No engine of this graph is faster than {format_seconds(total)} here, limited by {kind}"
-    if share is not None:
-        sentence += f"; this one reaches {format_share(share)} of that bound"
+    sentence += f"; this one reaches {format_share(share)} of that bound"
     worst = [
         f"`{layer.name}` ({format_seconds(layer.seconds or 0.0)} where {format_seconds(layer.bound_seconds)} would do)"
         for layer in rank_layers(layers)[:_NAMED]

@@ -78,4 +78,4 @@ def describe_rates(roofline: Roofline) -> str:
     memory = ", ".join(
         f"{format_bytes(level.bytes)} at {level.bytes_per_second / 1e9:.1f} GB/s" for level in roofline.bandwidths
     )
-    return f"Rates: {peaks}; memory: {memory} ({roofline.source})."
+    return f"Rates: {peaks}; memory: {memory} ({roofline.source.removesuffix('.')})."
