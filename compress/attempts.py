@@ -98,14 +98,15 @@ def _build_and_measure(
         built = build_engines(original, model, target, folder, progress, plan.project.build)
     except TargetError as error:
         log.warning("%s: %s (%s)", target.name, error.message, error.hint)
-        measurements = describe_unbuilt(target, model, error)
+        measurements, raw = describe_unbuilt(target, model, error), RawMeasurements()
     else:
         engines = choose_engine(built, data.evaluation, plan, progress)
         measured = measure_engines(engines, data.evaluation, plan, progress)
         speed = explain_speed(engines, measured, data.evaluation, plan, progress)
         measurements = describe_target(engines, model, measured, speed)
         measurements = measurements.model_copy(update={"measurements": _store(measured.raw, folder, target)})
-    return with_verdict(measurements, judge(measurements, plan.policy), plan.policy)
+        raw = measured.raw
+    return with_verdict(measurements, judge(measurements, plan.policy, raw), plan.policy)
 
 
 def _store(raw: RawMeasurements, folder: Path, target: Target) -> EngineFile | None:

@@ -39,15 +39,22 @@ def explain(error: ValidationError, place: str, schema: type[BaseModel]) -> Conf
         known = _fields(schema, first["loc"])
         return ConfigError(f"{place}: unknown key `{key}`", hint=suggest(str(first["loc"][-1]), known))
     shown = "" if first["type"] == "missing" else f" (got {first['input']!r})"
-    return ConfigError(f"{place}: `{key}`: {first['msg']}{shown}", hint="correct that value")
+    field = _table_at(schema, first["loc"]).model_fields.get(str(first["loc"][-1])) if first["loc"] else None
+    wanted = f": {field.description}" if field is not None and field.description else ""
+    return ConfigError(f"{place}: `{key}`: {first['msg']}{shown}", hint=f"correct that value{wanted}")
 
 
 def _fields(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the table at a location may have."""
+    return [field.alias or name for name, field in _table_at(schema, location).model_fields.items()]
+
+
+def _table_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the class of the table that a location is in; the innermost one that is known."""
     for part in location[:-1]:
         field = schema.model_fields.get(str(part))
         inner = field.annotation if field else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return list(schema.model_fields)
+            return schema
         schema = inner
-    return [field.alias or name for name, field in schema.model_fields.items()]
+    return schema

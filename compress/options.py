@@ -13,7 +13,7 @@ from compress.data.samples import SampleSet
 from compress.devices.cpus import LOCAL, EmulatedCpu, check_targets, parse_device
 from compress.devices.qemu import plan_launch
 from compress.errors import ModelError, UsageError
-from compress.gate import DEFAULT_MAX_DROP_POINTS, Policy, override_policy
+from compress.gate import Policy, override_policy
 from compress.intake import IntakeOptions
 from compress.model import JsonValue, TensorSpec
 from compress.project import EngineTable, Project, load_project, require_files
@@ -156,6 +156,7 @@ def resolve(model: Path, options: RunOptions) -> Plan:
     emulated, targets = _load_targets(options)
     metric = load_metric(options.metric or project.data.metric, project.folder)
     policy = override_policy(project.gate, options.gate)
+    policy.refuse_impossible(metric.unit, "[gate]")
     return Plan(
         model=model,
         options=_in_working_folder(options),
@@ -182,8 +183,7 @@ def _load_targets(options: RunOptions) -> tuple[EmulatedCpu | None, tuple[Target
 
 def _load_recipe(options: RunOptions, metric: Metric, policy: Policy) -> Recipe:
     timing = {"latency_threads": options.threads, "latency_batch": options.batch}
-    default = DEFAULT_MAX_DROP_POINTS if metric.unit == "fraction" else None
-    max_drop = default if policy.max_drop is None else policy.max_drop
+    max_drop = policy.points_aimed_at(metric.unit)
     recipe = load_recipe(options.recipe).quantized_by(options.quantizer).aimed(max_drop, timing)
     if options.prune is not None:
         amount = parse_amount(options.prune)

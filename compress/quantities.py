@@ -16,6 +16,7 @@ _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3,
 _BYTES: Final = {
     "B": 1, "KB": 10**3, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
+_JOULES: Final = {"nJ": 1e-9, "uJ": 1e-6, "µJ": 1e-6, "μJ": 1e-6, "mJ": 1e-3, "J": 1.0}
 _TOO_MUCH: Final = 10**18
 _QUANTITY: Final = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-zµμ]+)\s*", re.ASCII)
 
@@ -58,12 +59,20 @@ def _size(value: object) -> int:
     return math.ceil(_quantity(value, _BYTES, "a size"))
 
 
+def _energy(value: object) -> float:
+    return _quantity(value, _JOULES, "an energy")
+
+
 def _duration_field(value: object) -> float:
     return _in_pydantic(_duration, value)
 
 
 def _size_field(value: object) -> int:
     return _in_pydantic(_size, value)
+
+
+def _energy_field(value: object) -> float:
+    return _in_pydantic(_energy, value)
 
 
 def _in_pydantic(parse: Callable[[object], Number], value: object) -> Number:
@@ -97,3 +106,5 @@ Duration = Annotated[float, BeforeValidator(_duration_field)]
 """Field of a person's file: seconds as a number, or text with a unit."""
 Size = Annotated[int, BeforeValidator(_size_field)]
 """Field of a person's file: bytes as a number, or text with a unit."""
+Energy = Annotated[float, BeforeValidator(_energy_field)]
+"""Field of a person's file: joules as a number, or text with a unit."""

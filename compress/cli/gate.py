@@ -5,47 +5,48 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.cli.policy_flags import FLAGS, add_policy_flags, given_limits
+
 if TYPE_CHECKING:
     from compress.cli import Subparsers
     from compress.gate import RuleOutcome
     from compress.report.record import VerdictRecord
 
-_FLAGS = ("max_drop", "max_latency", "max_size", "min_speedup", "require")
+    Outcomes = list[tuple[str, tuple[RuleOutcome, ...]]]
+
+_DESCRIPTION = """\
+Judge a stored report under a policy, print every rule's outcome, exit with the verdict's code. Nothing is run: the
+report has what was measured, and the file beside it every sample's outcome.
+"""
 
 
 def add_parser(commands: "Subparsers") -> None:
     """Add the command's flags."""
-    parser = commands.add_parser(
-        "gate",
-        help="judge a stored report under a policy",
-        description="Judge a stored report under a policy, print every rule's outcome, exit with the verdict's code.",
-    )
+    parser = commands.add_parser("gate", help="judge a stored report under a policy", description=_DESCRIPTION)
     parser.add_argument("report", type=Path, metavar="REPORT", help="a report.json, or the folder it lies in")
     parser.add_argument(
         "--policy", type=Path, metavar="FILE", help="a TOML file with a [gate] table; flags win over it"
     )
-    parser.add_argument("--max-drop", metavar="POINTS", help="accuracy that may be lost (default 1.0)")
-    parser.add_argument("--max-latency", metavar="TIME", help="what the p99 may take: 8ms, 500us")
-    parser.add_argument("--max-size", metavar="SIZE", help="what the engine may have: 5MB, 512KiB")
-    parser.add_argument("--min-speedup", metavar="RATIO", help="least ratio to the original's median latency: 1.5")
-    parser.add_argument("--require", metavar="simulated|measured", help="whether a simulated accuracy may decide")
+    add_policy_flags(parser.add_argument_group("policy ([gate])"), FLAGS)
     parser.add_argument("--json", action="store_true", help="print the outcomes as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Judge the report, print what every rule says of every target, and return the exit code."""
+    from compress.cli.judged import apply_policy
     from compress.errors import ConfigError
-    from compress.gate import Policy, check_rules, conclude, override_policy, read_policy, worst
+    from compress.gate import Policy, conclude, override_policy, read_policy, worst
     from compress.report.json_file import read_report
 
     policy = Policy() if options.policy is None else read_policy(options.policy)
-    policy = override_policy(policy, {key: getattr(options, key) for key in _FLAGS})
+    policy = override_policy(policy, given_limits(options, FLAGS))
     report = read_report(options.report)
     if not report.targets:
         raise ConfigError(
             f"{options.report} has no targets", hint="there is nothing to judge: run `compress run` again"
         )
-    outcomes = [(target.target, check_rules(target, policy)) for target in report.targets]
+    place = "the policy" if options.policy is None else f"{options.policy}: [gate]"
+    outcomes = apply_policy(report, options.report, policy, place)
     verdict = worst([conclude(rules) for _, rules in outcomes], [name for name, _ in outcomes])
     if options.json:
         _print_json(outcomes, verdict)
@@ -54,25 +55,31 @@ def run(options: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
-def _print_text(outcomes: "list[tuple[str, tuple[RuleOutcome, ...]]]", verdict: "VerdictRecord") -> None:
+def _print_text(outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
+    from rich.console import Console
+
     from compress.report.rows import name_outcome
+    from compress.report.rules_table import print_rules
 
+    console = Console(highlight=False)
     for target, rules in outcomes:
-        print(target)
-        for rule in rules:
-            print(f"  {rule.rule:<9} {rule.status:<13} {rule.reason}")
-    print(f"verdict: {name_outcome(verdict)} (exit code {verdict.exit_code})")
+        print_rules(target, rules, console)
+    console.print(f"verdict: {name_outcome(verdict)} (exit code {verdict.exit_code})", markup=False, soft_wrap=True)
 
 
-def _print_json(outcomes: "list[tuple[str, tuple[RuleOutcome, ...]]]", verdict: "VerdictRecord") -> None:
-    targets = [
-        {
-            "target": target,
-            "rules": [
-                {"rule": rule.rule, "status": rule.status, "exit_code": int(rule.exit_code), "reason": rule.reason}
-                for rule in rules
-            ],
-        }
-        for target, rules in outcomes
-    ]
+def _print_json(outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
+    targets = [{"target": target, "rules": [_to_json(rule) for rule in rules]} for target, rules in outcomes]
     print(json.dumps({"targets": targets, "verdict": verdict.model_dump(mode="json")}, indent=2, ensure_ascii=False))
+
+
+def _to_json(rule: "RuleOutcome") -> dict[str, object]:
+    return {
+        "rule": rule.rule,
+        "status": rule.status,
+        "exit_code": int(rule.exit_code),
+        "limit": rule.limit,
+        "measured": rule.measured,
+        "interval": rule.interval,
+        "unit": rule.unit,
+        "reason": rule.reason,
+    }

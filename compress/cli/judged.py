@@ -1,29 +1,25 @@
 """A stored report judged once more for another form of it: by which policy, and where that was written down."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from compress.gate import RuleOutcome
+    from compress.gate import Policy, RuleOutcome
     from compress.report.record import Report
     from compress.report.sarif.places import Place
 
 _LOCK: Final = "recipe.lock.toml"
 _KEYS: Final = {
-    "gate/accuracy": ("gate", "max_drop"),
-    "gate/latency": ("gate", "max_latency"),
-    "gate/speed-up": ("gate", "min_speedup"),
-    "gate/size": ("gate", "max_size"),
     "lint/data": ("data", "calibration"),
     "lint/model": ("model", "inputs"),
     "lint/float-is-fastest": ("engine", "providers"),
     "lint/not-fused": ("recipe.quantize", None),
     "lint/noisy-layer": ("recipe.quantize", None),
 }
-"""The table and the key that a rule stands in; rules of the gate that are not here stand under their own name."""
+"""The table and the key that a finding is about; those of the gate are under the policy's keys."""
 
 
 def judge_report(report: "Report", path: Path, policy: Path | None) -> "list[tuple[str, tuple[RuleOutcome, ...]]]":
@@ -38,12 +34,39 @@ def judge_report(report: "Report", path: Path, policy: Path | None) -> "list[tup
     Raises:
         ConfigError: The policy cannot be read.
     """
-    from compress.gate import Policy, check_rules, read_policy
+    from compress.gate import Policy, read_policy
 
     lock = folder_of(path) / _LOCK
     chosen = policy or (lock if lock.is_file() else None)
     limits = Policy() if chosen is None else read_policy(chosen)
-    return [(target.target, check_rules(target, limits)) for target in report.targets]
+    return apply_policy(report, path, limits, "the policy" if chosen is None else f"{chosen}: [gate]")
+
+
+def apply_policy(
+    report: "Report", path: Path, policy: "Policy", place: str
+) -> "list[tuple[str, tuple[RuleOutcome, ...]]]":
+    """Return the outcomes of every target's rules under a policy; every sample's outcome is read where one needs it.
+
+    Args:
+        report: What was measured.
+        path: Of the report.
+        policy: What is demanded.
+        place: Where that was written down, for messages.
+
+    Raises:
+        ConfigError: The file of outcomes that the report names is not there or damaged, or a limit that no metric has.
+    """
+    from compress.gate import check_rules
+    from compress.report.measurements import read_measurements
+
+    outcomes = []
+    for target in report.targets:
+        if target.accuracy is not None:
+            policy.refuse_impossible(target.accuracy.unit, place)
+        needed = policy.needs_samples() and target.measurements is not None
+        raw = read_measurements(target.measurements, folder_of(path)) if needed and target.measurements else None
+        outcomes.append((target.target, check_rules(target, policy, raw)))
+    return outcomes
 
 
 def locate_rule(identifier: str, report: "Report", path: Path, policy: Path | None) -> "Place":
@@ -55,10 +78,12 @@ def locate_rule(identifier: str, report: "Report", path: Path, policy: Path | No
         path: Of the report, which is the place where nothing else is known.
         policy: The file that the report is judged by; None for the run's own.
     """
+    from compress.gate import RULE_KEYS
     from compress.report.sarif.places import Place, find_place
 
     kind, _, name = identifier.partition("/")
-    table, key = _KEYS.get(identifier, ("gate" if kind == "gate" else "", name.replace("-", "_")))
+    keys: Mapping[str, str] = {str(rule): key for rule, key in RULE_KEYS.items()}
+    table, key = ("gate", keys.get(name)) if kind == "gate" else _KEYS.get(identifier, ("", name.replace("-", "_")))
     lock = folder_of(path) / _LOCK
     judged_by = [policy] if kind == "gate" and policy is not None else None
     files = judged_by or [*_written_by_people(report.command, key), lock]

@@ -5,13 +5,15 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.cli.policy_flags import FLAGS, add_policy_flags, given_limits
+
 if TYPE_CHECKING:
     from compress.cli import Subparsers
     from compress.options import RunOptions
 
 _EPILOG = """\
-exit codes: 0 pass, 2 usage or bad input, 10 accuracy, 11 latency, 12 size, 13 inconclusive or not measured,
-20 target cannot be built, 1 internal error
+exit codes: 0 pass, 2 usage or bad input, 10 accuracy, 11 latency, 12 size, memory or energy, 13 inconclusive or not
+measured, 20 target cannot be built, 1 internal error
 
 example:
   compress run model.pt --target cpu --target jetson --max-drop 0.5
@@ -77,11 +79,7 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_gate_flags(parser: argparse.ArgumentParser) -> None:
     gate = parser.add_argument_group("gate ([gate])")
-    gate.add_argument("--max-drop", metavar="POINTS", help="accuracy that may be lost (default 1.0)")
-    gate.add_argument("--max-latency", metavar="TIME", help="8ms, 500us")
-    gate.add_argument("--max-size", metavar="SIZE", help="5MB, 512KiB")
-    gate.add_argument("--min-speedup", metavar="RATIO", help="1.5")
-    gate.add_argument("--require", choices=("simulated", "measured"), help="whether simulated accuracy may decide")
+    add_policy_flags(gate, FLAGS)
 
 
 def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +128,6 @@ def _choose(options: argparse.Namespace) -> "RunOptions":
     from compress.project import parse_input
     from compress.quantities import parse_duration
 
-    keys = ("max_drop", "max_latency", "max_size", "min_speedup", "require")
     return RunOptions(
         targets=tuple(options.target),
         data=options.data,
@@ -140,7 +137,7 @@ def _choose(options: argparse.Namespace) -> "RunOptions":
         quantizer=options.quantizer,
         prune=options.prune,
         out=options.out,
-        gate={key: getattr(options, key) for key in keys if getattr(options, key) is not None},
+        gate=given_limits(options, FLAGS),
         inputs=tuple(parse_input(text) for text in options.input),
         factory=options.factory,
         trust_pickle=options.trust_pickle,

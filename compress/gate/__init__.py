@@ -5,12 +5,13 @@ a pass.
 """
 
 from compress.gate.accuracy import accuracy_budget, misses_budget
-from compress.gate.outcome import RuleOutcome
+from compress.gate.outcome import RULE_KEYS, RuleOutcome
 from compress.gate.policy import DEFAULT_MAX_DROP_POINTS, Policy, make_policy, override_policy, read_policy
 from compress.gate.verdict import best_record, check_rules, conclude, judge, worst
 
 __all__ = [
     "DEFAULT_MAX_DROP_POINTS",
+    "RULE_KEYS",
     "Policy",
     "RuleOutcome",
     "accuracy_budget",

@@ -1,14 +1,17 @@
 """The verdict: every rule that the policy sets, and what their outcomes add up to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from compress.errors import ExitCode
-from compress.gate.accuracy import check_accuracy
+from compress.gate.accuracy import check_accuracy, check_relative_drop
+from compress.gate.groups import check_classes, check_slices
 from compress.gate.outcome import RuleOutcome
 from compress.gate.policy import Policy
-from compress.gate.resources import check_size
-from compress.gate.speed import check_latency, check_speedup
+from compress.gate.resources import check_energy, check_memory, check_size
+from compress.gate.samples import check_calibration, check_flips
+from compress.gate.speed import check_latency, check_p99, check_speedup
+from compress.report.measurements import RawMeasurements
 from compress.report.record import Measurements, Status, TargetRecord, VerdictRecord
 
 _SEVERITY: Final = (
@@ -20,25 +23,41 @@ _SEVERITY: Final = (
     ExitCode.PASS,
 )
 
+_Check = Callable[[Measurements, Policy, RawMeasurements | None], RuleOutcome]
+_RULES: Final[tuple[tuple[Callable[[Policy], bool], _Check], ...]] = (
+    (lambda policy: policy.max_drop is not None or policy.relative_drop is None, check_accuracy),
+    (lambda policy: policy.relative_drop is not None, check_relative_drop),
+    (lambda policy: policy.max_class_drop is not None, check_classes),
+    (lambda policy: policy.max_slice_drop is not None, check_slices),
+    (lambda policy: policy.max_flip_rate is not None, check_flips),
+    (lambda policy: policy.max_calibration_error_change is not None, check_calibration),
+    (lambda policy: policy.max_latency is not None, check_latency),
+    (lambda policy: policy.max_p99 is not None, check_p99),
+    (lambda policy: policy.min_speedup is not None, check_speedup),
+    (lambda policy: policy.max_size is not None, check_size),
+    (lambda policy: policy.max_memory is not None, check_memory),
+    (lambda policy: policy.max_energy is not None, check_energy),
+)
+"""When a policy sets a rule, and the rule, in the order that they are told."""
 
-def check_rules(measured: Measurements, policy: Policy) -> tuple[RuleOutcome, ...]:
-    """Return the outcome of every rule that the policy sets for one target; of ``engine`` alone where there is none."""
+
+def check_rules(measured: Measurements, policy: Policy, raw: RawMeasurements | None = None) -> tuple[RuleOutcome, ...]:
+    """Return the outcome of every rule that the policy sets for one target; of ``engine`` alone where there is none.
+
+    Args:
+        measured: The summary of what was measured.
+        policy: What is demanded.
+        raw: Every sample's outcome and every round's seconds; rules that need them are ``unmeasured`` without.
+    """
     if measured.engine is None:
         reason = f"There is no engine: {measured.error or 'the report does not say why'}."
         return (RuleOutcome("engine", "fail", ExitCode.TARGET, reason),)
-    outcomes = [check_accuracy(measured, policy)]
-    if policy.max_latency is not None:
-        outcomes.append(check_latency(measured.latency, policy.max_latency))
-    if policy.min_speedup is not None:
-        outcomes.append(check_speedup(measured.latency, policy.min_speedup))
-    if policy.max_size is not None:
-        outcomes.append(check_size(None if measured.size is None else measured.size.compressed, policy.max_size))
-    return tuple(outcomes)
+    return tuple(check(measured, policy, raw) for applies, check in _RULES if applies(policy))
 
 
-def judge(measured: Measurements, policy: Policy) -> VerdictRecord:
+def judge(measured: Measurements, policy: Policy, raw: RawMeasurements | None = None) -> VerdictRecord:
     """Return the verdict on one target: the worst outcome of its rules, every rule's reason listed, worst first."""
-    return conclude(check_rules(measured, policy))
+    return conclude(check_rules(measured, policy, raw))
 
 
 def conclude(outcomes: tuple[RuleOutcome, ...]) -> VerdictRecord:

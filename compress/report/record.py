@@ -193,6 +193,13 @@ class PeakMemory(_Record):
     compressed_peak: int
 
 
+class Energy(_Record):
+    """Joules that a call takes; None where only the engine's was measured."""
+
+    baseline: float | None
+    compressed: float
+
+
 class VerdictRecord(_Record):
     """What the gate says; each reason is a sentence."""
 
@@ -227,6 +234,7 @@ class Measurements(_Record):
     roofline: Roofline | None = None
     error: str | None = None
     measurements: Annotated[EngineFile | None, ADDED_LATER] = None
+    energy: Annotated[Energy | None, ADDED_LATER] = None
 
     @property
     def accuracy_place(self) -> str:

@@ -21,7 +21,7 @@ _OUTCOMES = {
     ExitCode.PASS: "PASS",
     ExitCode.ACCURACY: "FAIL: accuracy",
     ExitCode.LATENCY: "FAIL: latency",
-    ExitCode.SIZE: "FAIL: size or memory",
+    ExitCode.SIZE: "FAIL: size, memory or energy",
     ExitCode.TARGET: "FAIL: the target cannot be built or reached here",
 }
 _UNDECIDED = {"inconclusive": "INCONCLUSIVE", "unmeasured": "NOT MEASURED"}

@@ -8,7 +8,7 @@ from rich.text import Text
 from compress.report.record import Report, TargetRecord, VerdictRecord
 from compress.report.rows import DIFFERENCE, compare_rows, describe_attempts, name_compressed, name_outcome
 
-_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "unmeasured": "bold yellow"}
+STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow", "unmeasured": "bold yellow"}
 
 
 def print_report(report: Report, console: Console, *, quiet: bool = False) -> None:
@@ -37,7 +37,7 @@ def print_report(report: Report, console: Console, *, quiet: bool = False) -> No
 
 def _line(console: Console, start: Text, verdict: VerdictRecord) -> None:
     outcome = f"{name_outcome(verdict)} (exit code {verdict.exit_code})"
-    console.print(start + Text(outcome, _STYLES[verdict.status]), soft_wrap=not console.is_terminal)
+    console.print(start + Text(outcome, STYLES[verdict.status]), soft_wrap=not console.is_terminal)
 
 
 def _table(target: TargetRecord, *, plain: bool) -> Table:

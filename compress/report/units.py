@@ -3,6 +3,7 @@
 from typing import Final
 
 _TIMES: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_ENERGIES: Final = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"))
 _SIZES: Final = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB"))
 
 
@@ -12,10 +13,7 @@ def format_seconds(seconds: float) -> str:
     >>> format_seconds(0.0012345)
     '1.23 ms'
     """
-    for unit, name in _TIMES:
-        if abs(seconds) >= unit * 0.9995:
-            return f"{_three_digits(seconds / unit)} {name}"
-    return "0 s" if seconds == 0 else f"{seconds:.3g} s"
+    return _scale(seconds, _TIMES)
 
 
 def format_bytes(size: int) -> str:
@@ -28,6 +26,15 @@ def format_bytes(size: int) -> str:
         if size >= unit * 0.9995:
             return f"{_three_digits(size / unit)} {name}"
     return f"{size} B"
+
+
+def format_joules(joules: float) -> str:
+    """Return joules with three significant digits.
+
+    >>> format_joules(0.0123)
+    '12.3 mJ'
+    """
+    return _scale(joules, _ENERGIES)
 
 
 def format_fraction(fraction: float) -> str:
@@ -74,6 +81,14 @@ def format_share(fraction: float) -> str:
     '3 %'
     """
     return f"{100 * fraction:.0f} %"
+
+
+def _scale(amount: float, units: tuple[tuple[float, str], ...]) -> str:
+    for unit, name in units:
+        if abs(amount) >= unit * 0.9995:
+            return f"{_three_digits(amount / unit)} {name}"
+    base = units[0][1]
+    return f"0 {base}" if amount == 0 else f"{amount:.3g} {base}"
 
 
 def _three_digits(value: float) -> str:

@@ -1,11 +1,14 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from page_reports import full_report
 from small_reports import cpu_target, jetson_target, report, unbuilt_target
 
 from compress.cli import main
 from compress.report.json_file import write_report
+from compress.report.measurements import RawMeasurements, write_measurements
 from compress.report.record import Report
 
 Output = pytest.CaptureFixture[str]
@@ -17,13 +20,15 @@ def gate(path: Path, *flags: str) -> int:
 
 def test_every_rule_is_printed_with_its_outcome(stored: Path, capsys: Output) -> None:
     assert gate(stored, "--max-size", "320KB") == 12
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "cpu"
-    assert lines[1].startswith("  accuracy  pass          The drop of top1 is +0.30 points")
-    assert lines[2] == "  size      pass          The engine has 312 KB, within the limit of 320 KB."
-    assert lines[3] == "jetson-orin-nano"
-    assert lines[5] == "  size      fail          The engine has 330 KB, beyond the limit of 320 KB."
-    assert lines[6] == "verdict: FAIL: size or memory (exit code 12)"
+    assert lines[1].split() == ["rule", "limit", "measured", "interval", "outcome"]
+    assert lines[2].split() == ["accuracy", "1.00", "points", "+0.30", "points", "+0.10", "to", "+0.50", "pass"]
+    assert lines[3].split() == ["size", "320", "KB", "312", "KB", "pass"]
+    assert lines[4].startswith("  accuracy: The drop of top1 is +0.30 points")
+    assert lines[5:8] == ["  size: The engine has 312 KB, within the limit of 320 KB.", "", "jetson-orin-nano"]
+    assert "  size: The engine has 330 KB, beyond the limit of 320 KB." in lines
+    assert lines[-1] == "verdict: FAIL: size, memory or energy (exit code 12)"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ def test_the_exit_code_is_that_of_the_worst_target(stored: Path, flags: tuple[st
 def test_a_target_that_was_not_built_is_exit_20(tmp_path: Path, capsys: Output) -> None:
     write_report(report(cpu_target(), unbuilt_target()), tmp_path / "report.json")
     assert gate(tmp_path) == 20
-    assert "engine    fail          There is no engine: TensorRT-RTX is not installed." in capsys.readouterr().out
+    assert "  engine: There is no engine: TensorRT-RTX is not installed." in capsys.readouterr().out
 
 
 def test_flags_win_over_the_policy_file(stored: Path, tmp_path: Path) -> None:
@@ -61,6 +66,9 @@ def test_json_has_every_rule_and_the_verdict(stored: Path, capsys: Output) -> No
     found = json.loads(capsys.readouterr().out)
     assert [target["target"] for target in found["targets"]] == ["cpu", "jetson-orin-nano"]
     assert [rule["status"] for rule in found["targets"][1]["rules"]] == ["pass", "unmeasured"]
+    measured = found["targets"][0]["rules"][0]
+    assert (measured["limit"], measured["measured"], measured["unit"]) == (0.01, 0.003, "points")
+    assert measured["interval"] == [0.001, 0.005]
     assert found["verdict"]["exit_code"] == 13
     assert found["verdict"]["reasons"][0].startswith("jetson-orin-nano: A latency of at most 8.00 ms was asked for")
 
@@ -96,3 +104,98 @@ def test_a_stored_verdict_is_not_believed(tmp_path: Path) -> None:
     claimed = jetson_target().model_copy(update={"accuracy": None})
     write_report(report(claimed), tmp_path / "report.json")
     assert gate(tmp_path) == 13
+
+
+@pytest.fixture
+def sampled(tmp_path: Path) -> Path:
+    """Return the folder of a report of one target with every sample's outcome beside it."""
+    made, raw = full_report()
+    outcomes = raw["cpu"]
+    assert isinstance(outcomes, RawMeasurements)
+    (tmp_path / "measurements").mkdir()
+    file = write_measurements(outcomes, tmp_path / "measurements" / "cpu.npz", "measurements/cpu.npz")
+    target = made.targets[0].model_copy(update={"measurements": file})
+    write_report(made.model_copy(update={"targets": (target,)}), tmp_path / "report.json")
+    return tmp_path
+
+
+def test_rules_on_classes_slices_and_flips_use_the_outcomes_beside_the_report(sampled: Path, capsys: Output) -> None:
+    flags = ("--max-class-drop", "99", "--max-slice-drop", "99", "--max-flip-rate", "99", "--confidence", "0.9")
+    assert gate(sampled, *flags, "--json") == 13  # ten samples decide nothing
+    rules = json.loads(capsys.readouterr().out)["targets"][0]["rules"]
+    assert [rule["rule"] for rule in rules] == ["accuracy", "class-drop", "slice-drop", "flips"]
+    assert [rule["status"] for rule in rules[1:]] == ["pass", "pass", "pass"]
+    assert rules[3]["measured"] == 0.1
+    assert "`camera = left`" in rules[2]["reason"]
+
+
+def test_where_outcomes_were_never_stored_the_rule_is_unmeasured(stored: Path, capsys: Output) -> None:
+    assert gate(stored, "--max-class-drop", "5") == 13
+    assert "no outcome of every sample is stored" in capsys.readouterr().out
+
+
+def test_what_a_policy_calls_undecided_is_the_exit_code(sampled: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "gate.toml"
+    for says, code in (("undecided", 13), ("fail", 10), ("pass", 0)):
+        policy.write_text(f'[gate]\nmax_drop = 50\nmax_class_drop = 10\ninconclusive = "{says}"\n')
+        assert gate(sampled, "--policy", str(policy)) == code
+
+
+def damage_measurements(folder: Path) -> str:
+    path = folder / "measurements" / "cpu.npz"
+    path.write_bytes(path.read_bytes()[:-10])
+    return f"{path} is cut short"
+
+
+def lose_measurements(folder: Path) -> str:
+    path = folder / "measurements" / "cpu.npz"
+    path.unlink()
+    return f"cannot read the measurements {path}"
+
+
+def truncate_report(folder: Path) -> str:
+    path = folder / "report.json"
+    path.write_text(path.read_text()[:500])
+    return f"{path} is not JSON (line "
+
+
+def age_report(folder: Path) -> str:
+    path = folder / "report.json"
+    path.write_text(path.read_text().replace("compress.report/1", "compress.report/9"))
+    return f"{path} is not a report of schema compress.report/1: its `schema` is 'compress.report/9'"
+
+
+@pytest.mark.parametrize("damage", [damage_measurements, lose_measurements, truncate_report, age_report])
+def test_a_damaged_report_is_exit_2_with_the_place_and_what_to_do(
+    sampled: Path, damage: Callable[[Path], str], capsys: Output
+) -> None:
+    place = damage(sampled)
+    assert gate(sampled, "--max-class-drop", "5") == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {place}")
+    assert "\nhint: " in captured.err
+    assert captured.out == ""
+
+
+def test_a_report_whose_summary_is_enough_needs_no_file_beside_it(sampled: Path) -> None:
+    lose_measurements(sampled)
+    assert gate(sampled, "--max-drop", "1") == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("max_clas_drop = 1", "unknown key `max_clas_drop`"),
+        ("max_drop_relative = 5000", "`max_drop_relative`: Input should be less than or equal to 100 (got 5000)"),
+        ("max_drop = 5000", "`max_drop` is 5000 points, and the metric has 100 at most"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_exit_2_with_the_place(
+    stored: Path, tmp_path: Path, line: str, message: str, capsys: Output
+) -> None:
+    policy = tmp_path / "gate.toml"
+    policy.write_text(f"[gate]\n{line}\n")
+    assert gate(stored, "--policy", str(policy)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {policy}: [gate]: {message}")
+    assert "\nhint: " in error

@@ -61,7 +61,7 @@ def test_an_engine_is_called_int8_only_where_a_node_computes_so() -> None:
         ("pass", ExitCode.PASS, "PASS"),
         ("fail", ExitCode.ACCURACY, "FAIL: accuracy"),
         ("fail", ExitCode.LATENCY, "FAIL: latency"),
-        ("fail", ExitCode.SIZE, "FAIL: size or memory"),
+        ("fail", ExitCode.SIZE, "FAIL: size, memory or energy"),
         ("fail", ExitCode.TARGET, "FAIL: the target cannot be built or reached here"),
         ("inconclusive", ExitCode.UNDECIDED, "INCONCLUSIVE"),
         ("unmeasured", ExitCode.UNDECIDED, "NOT MEASURED"),

@@ -5,6 +5,7 @@ seed; the same data and seed give the same interval.
 """
 
 from compress.measure.statistics.bootstrap import bootstrap_value, paired_bootstrap
+from compress.measure.statistics.calibration import CalibrationChange, calibration_change, calibration_error
 from compress.measure.statistics.combined import independent_difference, independent_ratio
 from compress.measure.statistics.decisions import (
     POWER,
@@ -40,12 +41,15 @@ from compress.measure.statistics.paired import (
 __all__ = [
     "CONFIDENCE",
     "POWER",
+    "CalibrationChange",
     "Decision",
     "Estimate",
     "Floats",
     "PairedTable",
     "Reduce",
     "bootstrap_value",
+    "calibration_change",
+    "calibration_error",
     "decide_budget",
     "decide_family",
     "exceeds_p_value",

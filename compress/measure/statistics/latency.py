@@ -24,17 +24,23 @@ def percentile(values: Floats, share: float, *, confidence: float = CONFIDENCE) 
 
     Source: G. J. Hahn, W. Q. Meeker, "Statistical Intervals" (1991), section 5.2.
     """
-    from scipy.stats import binom
-
     if len(values) == 0:
         raise ValueError("no values have no percentile")
     ordered, n, tail = np.sort(values), len(values), (1.0 - confidence) / 2.0
     value = float(np.quantile(ordered, share))
     # X(rank) is above the percentile with probability P(B < rank); ranks count from 1.
-    lower = max(1, int(binom.ppf(tail, n, share)))
-    upper = int(binom.ppf(1.0 - tail, n, share)) + 1
+    lower = max(1, _binomial_quantile(tail, n, share))
+    upper = _binomial_quantile(1.0 - tail, n, share) + 1
     high = None if upper > n else max(value, float(ordered[upper - 1]))
     return value, min(value, float(ordered[lower - 1])), high
+
+
+def _binomial_quantile(probability: float, n: int, share: float) -> int:
+    """Return the least k with P(B ≤ k) ≥ probability; ``scipy.stats`` has it behind a second of imports."""
+    from scipy.special import bdtr, bdtrik
+
+    k = max(0, math.ceil(float(bdtrik(probability, n, share))))
+    return k - 1 if k > 0 and bdtr(k - 1, n, share) >= probability else k
 
 
 def ratio_of_medians(

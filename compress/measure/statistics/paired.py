@@ -58,13 +58,15 @@ def paired_difference(table: PairedTable, *, confidence: float = CONFIDENCE) -> 
     return Estimate(value, float(low[0]), float(high[0]), confidence, "Tango's paired score interval")
 
 
-def score_interval(lost: Floats, won: Floats, samples: int, *, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+def score_interval(
+    lost: Floats, won: Floats, samples: int | Floats, *, confidence: float = CONFIDENCE
+) -> tuple[Floats, Floats]:
     """Return the ends of Tango's interval for many tables at once.
 
     Args:
         lost: Samples [tables] that only the baseline got right.
         won: Samples [tables] that only the compressed engine got right.
-        samples: In each table.
+        samples: In each table; one number, or one a table.
         confidence: Of the intervals.
     """
     z = normal_quantile(confidence)
@@ -163,7 +165,7 @@ def wilson_interval(successes: int, n: int, confidence: float) -> tuple[float, f
     return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
 
 
-def _scores(lost: Floats, won: Floats, n: int, drop: Floats) -> Floats:
+def _scores(lost: Floats, won: Floats, n: int | Floats, drop: Floats) -> Floats:
     """Return Tango's statistic at an assumed true drop; the other parameter at its most likely value there."""
     linear = (2 * n - lost + won) * drop - lost - won
     constant = -won * drop * (1.0 - drop)

@@ -45,11 +45,42 @@ RULES: Final[Mapping[str, Rule]] = {
         "steps `mixed` and `qat`; `compress diagnose` shows the layers that lose most. Where it lies on both sides, "
         "evaluate on more samples: the message says about how many.",
     ),
+    "gate/relative-drop": Rule(
+        "RelativeAccuracyDrop",
+        "The engine keeps the share of the original's accuracy that `max_drop_relative` or the preset demands.",
+        "As for `max_drop`: `--recipe best`, the steps `mixed` and `qat`, or more samples where it is undecided.",
+    ),
+    "gate/class-drop": Rule(
+        "ClassDrop",
+        "No class loses more than `max_class_drop` allows.",
+        "Look at the class: the page shows which classes lost and what is predicted instead. Calibrate on more samples "
+        "of it, leave the noisiest layers in float (`mixed`), or evaluate on more samples where it is undecided.",
+    ),
+    "gate/slice-drop": Rule(
+        "SliceDrop",
+        "No slice of the samples loses more than `max_slice_drop` allows.",
+        "Calibrate on samples of that slice too, or evaluate on more of them where it is undecided.",
+    ),
+    "gate/flips": Rule(
+        "FlipRate",
+        "No more samples than `max_flip_rate` allows are right in the original and wrong in the engine.",
+        "The page shows the samples. Train the engine to imitate the original: the steps `qat` or `distill`.",
+    ),
+    "gate/calibration": Rule(
+        "CalibrationErrorChange",
+        "The engine's confidences are no worse than `max_calibration_error_change` allows.",
+        "Leave the last layers in float (`exclude` of the step `quantize`), or train with `qat`.",
+    ),
     "gate/latency": Rule(
         "Latency",
         "The p99 latency of the engine is at most `max_latency`.",
         "Measure on an idle machine, prune (`--prune 50%macs`), or allow more threads. The report's roofline says how "
         "far the engine is from what this device can do at best.",
+    ),
+    "gate/p99": Rule(
+        "LatencyPercentile",
+        "The p99 latency of the engine is at most `max_p99`.",
+        "Measure on an idle machine, prune (`--prune 50%macs`), or allow more threads.",
     ),
     "gate/speed-up": Rule(
         "SpeedUp",
@@ -60,6 +91,26 @@ RULES: Final[Mapping[str, Rule]] = {
         "EngineSize",
         "The engine has no more bytes than `max_size` allows.",
         "INT8 takes a quarter of float32. For less: `--prune 50%bytes`, or the recipe `int4-weights`.",
+    ),
+    "gate/memory": Rule(
+        "PeakMemory",
+        "The process holds no more memory than `max_memory` allows.",
+        "Prune channels (`--prune 50%macs`), or use smaller batches; what was not measured here needs the device.",
+    ),
+    "gate/energy": Rule(
+        "Energy",
+        "A call takes no more energy than `max_energy` allows.",
+        "It takes a device that measures its power: run the build kit there.",
+    ),
+    "gate/accuracy-regression": Rule(
+        "AccuracyRegression",
+        "The engine is no less accurate than that of the earlier report, by `max_accuracy_regression`.",
+        "`compress diff` shows what changed between the reports.",
+    ),
+    "gate/latency-regression": Rule(
+        "LatencyRegression",
+        "The engine is no slower than that of the earlier report, by `max_latency_regression`.",
+        "Measure both again on one idle machine; `compress diff` shows what changed between the reports.",
     ),
     "lint/data": Rule(
         "Samples",
