@@ -69,6 +69,25 @@ def apply_policy(
     return outcomes
 
 
+def judge_again(report: "Report", path: Path, policy: Path) -> "Report":
+    """Return a report with the verdicts that another policy gives.
+
+    Raises:
+        ConfigError: The policy cannot be read, or the report has no targets.
+    """
+    from compress.errors import ConfigError
+    from compress.gate import conclude, worst
+
+    outcomes = judge_report(report, path, policy)
+    if not outcomes:
+        raise ConfigError(f"{path} has no targets", hint="there is nothing to judge: run `compress run` again")
+    verdicts = [conclude(rules) for _, rules in outcomes]
+    pairs = zip(report.targets, verdicts, strict=True)
+    targets = tuple(target.model_copy(update={"verdict": verdict}) for target, verdict in pairs)
+    verdict = worst(verdicts, [name for name, _ in outcomes])
+    return report.model_copy(update={"targets": targets, "verdict": verdict})
+
+
 def locate_rule(identifier: str, report: "Report", path: Path, policy: Path | None) -> "Place":
     """Return where a rule was written down: in the policy, in ``compress.toml``, in the recipe, or in the lock file.
 

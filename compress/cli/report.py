@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from compress.report.sarif.places import Place
 
 FORMATS = {
-    "md": "Markdown, as in report.md; fits a GitHub job summary",
+    "md": "Markdown, as in report.md",
+    "summary": "Markdown for a GitHub job summary, 1 MiB at most",
+    "comment": "Markdown for a comment on a pull request, 65,536 bytes at most, with a hidden first line to find it by",
     "html": "the page, as in report.html: one file that needs no network",
     "junit": "JUnit XML: a suite for each target, a case for each rule",
     "sarif": "SARIF 2.1.0: a result for each rule that is not passed and for each finding",
     "csv": "a row for each target",
 }
-_JUDGED = ("junit", "sarif")
+_JUDGED = ("junit", "sarif", "summary", "comment")
 
 
 def add_parser(commands: "Subparsers") -> None:
@@ -30,8 +32,10 @@ def add_parser(commands: "Subparsers") -> None:
     forms = "; ".join(f"{name}: {text}" for name, text in FORMATS.items())
     parser.add_argument("--format", default="md", metavar="|".join(FORMATS), help=f"{forms} (default md)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    judged = f"{', '.join(_JUDGED)}: judge by its [gate] table (default: as the run did)"
+    parser.add_argument("--policy", type=Path, metavar="FILE", help=judged)
     parser.add_argument(
-        "--policy", type=Path, metavar="FILE", help="junit, sarif: judge by its [gate] table (default: that of the run)"
+        "--marker", metavar="TEXT", help="comment: what its hidden first line has (default: the model's file name)"
     )
 
 
@@ -45,7 +49,9 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"unknown format `{options.format}`", hint=suggest(options.format, FORMATS))
     if options.policy is not None and options.format not in _JUDGED:
         hint = "`compress gate REPORT --policy FILE` judges"
-        raise UsageError(f"--policy is for --format {' and '.join(_JUDGED)}", hint=hint)
+        raise UsageError(f"--policy is for --format {', '.join(_JUDGED)}", hint=hint)
+    if options.marker is not None and options.format != "comment":
+        raise UsageError("--marker is for --format comment", hint="leave it away")
     text = _render(read_report(options.report), options)
     if options.output is None:
         print(text, end="")
@@ -69,11 +75,23 @@ def _render(report: "Report", options: argparse.Namespace) -> str:
 
         folder = options.report if options.report.is_dir() else options.report.parent
         return render_page(report, load_raw(report, folder))
+    if options.format in ("summary", "comment"):
+        return _render_for_github(report, options)
     if options.format in _JUDGED:
         return _render_judged(report, options)
     from compress.report.markdown import render_markdown
 
     return render_markdown(report)
+
+
+def _render_for_github(report: "Report", options: argparse.Namespace) -> str:
+    from compress.cli.judged import judge_again
+    from compress.report.github import render_comment, render_summary
+
+    judged = report if options.policy is None else judge_again(report, options.report, options.policy)
+    if options.format == "summary":
+        return render_summary(judged)
+    return render_comment(judged, marker=options.marker)
 
 
 def _render_judged(report: "Report", options: argparse.Namespace) -> str:

@@ -1,6 +1,7 @@
 """The report as Markdown: the verdict first, then what it rests on, in an order that a reviewer can follow."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
@@ -28,25 +29,46 @@ from compress.report.speed import (
 from compress.report.units import format_bytes, format_seconds, format_share
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report: its title as plain text, and its blocks as Markdown."""
+
+    title: str
+    blocks: tuple[str, ...]
+
+
 def render_markdown(report: Report) -> str:
     """Return a report as GitHub-flavoured Markdown; text from models and machines is escaped."""
     blocks = [
         f"# Compression report: {escape(report.source.path)}",
-        f"**{name_outcome(report.verdict)}** (exit code {report.verdict.exit_code})",
-        bullets(report.verdict.reasons),
-        *(block for target in report.targets for block in _target(target, report.steps)),
-        *_steps(report),
-        *_data(report),
-        *_source(report.source),
-        *_machines(report.targets),
-        *_files(report.targets),
-        *_reproduce(report),
+        *render_verdict(report),
+        *(block for part in render_sections(report) for block in (f"## {escape(part.title)}", *part.blocks)),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def render_verdict(report: Report) -> tuple[str, str]:
+    """Return the verdict, and its reasons as a list."""
+    verdict = report.verdict
+    return f"**{name_outcome(verdict)}** (exit code {verdict.exit_code})", bullets(verdict.reasons)
+
+
+def render_sections(report: Report) -> tuple[Section, ...]:
+    """Return what the verdict rests on: target by target, then the steps, the data and so on, none of them empty."""
+    parts = [
+        *((f"{one.target}: {name_outcome(one.verdict)}", _target(one, report.steps)) for one in report.targets),
+        ("Steps", _steps(report)),
+        ("Data", _data(report)),
+        ("Source model", _source(report.source)),
+        ("Machines", _machines(report.targets)),
+        ("Files", _files(report.targets)),
+        ("Reproduce", _reproduce(report)),
+    ]
+    found = (Section(title, tuple(block for block in blocks if block)) for title, blocks in parts)
+    return tuple(part for part in found if part.blocks)
+
+
 def _target(target: TargetRecord, shared: Sequence[Step]) -> Iterator[str]:
-    yield f"## {escape(target.target)}: {name_outcome(target.verdict)}"
     if target.engine is None:
         yield f"No engine: {escape(target.error or 'the report does not say why')}."
         return
@@ -117,7 +139,6 @@ def _steps(report: Report) -> Iterator[str]:
     rows = [("all", *_step(step)) for step in report.steps]
     rows += [(target.target, *_step(step)) for target in report.targets for step in target.steps]
     if rows:
-        yield "## Steps"
         yield table(("target", "step", "settings", "time", "measured"), rows)
 
 
@@ -148,7 +169,6 @@ def _data(report: Report) -> Iterator[str]:
         for role, data in sets
         if data is not None
     ]
-    yield "## Data"
     if rows:
         yield table(("", "set", "samples", "also in calibration", "sha256"), rows)
     else:
@@ -162,7 +182,6 @@ def _overlap(data: DataSet) -> str:
 
 
 def _source(source: Source) -> Iterator[str]:
-    yield "## Source model"
     facts = [
         f"{source.path}: {source.kind}, {format_bytes(source.bytes)}, sha256 {source.sha256}",
         f"{source.parameters:,} parameters, {source.macs:,} multiply-accumulates a sample",
@@ -177,7 +196,6 @@ def _source(source: Source) -> Iterator[str]:
 
 
 def _machines(targets: Sequence[TargetRecord]) -> Iterator[str]:
-    yield "## Machines"
     described: dict[tuple[str, ...], list[str]] = {}
     for target in targets:
         described.setdefault(tuple(_facts(target.device)), []).append(target.target)
@@ -211,12 +229,10 @@ def _files(targets: Sequence[TargetRecord]) -> Iterator[str]:
         for file in target.engine.files
     ]
     if rows:
-        yield "## Files"
         yield table(("target", "file", "size", "sha256"), rows)
 
 
 def _reproduce(report: Report) -> Iterator[str]:
-    yield "## Reproduce"
     packages = ", ".join(f"{name} {version}" for name, version in sorted(report.tool.packages.items()))
     if report.command is not None:
         fence = "```"

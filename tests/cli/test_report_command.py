@@ -107,7 +107,8 @@ def test_output_goes_into_a_file(stored: Path, capsys: Output) -> None:
     ("flags", "message", "hint"),
     [
         (("--format", "junt"), "unknown format `junt`", "junit"),
-        (("--policy", "gate.toml"), "--policy is for --format junit and sarif", "compress gate"),
+        (("--policy", "gate.toml"), "--policy is for --format junit, sarif, summary, comment", "compress gate"),
+        (("--marker", "model"), "--marker is for --format comment", "leave it away"),
         (("--output", "missing/report.md"), "cannot write", "may be written to"),
     ],
 )
@@ -179,3 +180,15 @@ def test_junit_judges_as_the_run_did(stored: Path, capsys: Output) -> None:
     assert show(stored.parent, "--format", "junit") == 0
     root = read_junit(capsys.readouterr().out)
     assert (root.get("tests"), root.get("failures")) == ("4", "1")
+
+
+def test_a_comment_and_a_summary_can_be_judged_by_another_policy(stored: Path, capsys: Output) -> None:
+    policy = stored.with_name("gate.toml")
+    policy.write_text("[gate]\nmax_drop = 0\n", encoding="utf-8")
+    for form, first in (("summary", "## "), ("comment", "### ")):
+        assert show(stored, "--format", form) == 0
+        assert f"{first}PASS: model.pt" in capsys.readouterr().out
+        assert show(stored, "--format", form, "--policy", str(policy)) == 0
+        assert f"{first}FAIL: accuracy: model.pt" in capsys.readouterr().out
+    assert show(stored, "--format", "comment", "--marker", "mine") == 0
+    assert capsys.readouterr().out.startswith("<!-- edge-compress mine -->\n")
