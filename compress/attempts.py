@@ -18,10 +18,11 @@ from compress.quantize.diagnosis.table import diagnose_if_possible
 from compress.recipe import PlannedStep
 from compress.report.measurements import FOLDER as MEASUREMENTS
 from compress.report.measurements import RawMeasurements, write_measurements
-from compress.report.record import EngineFile, TargetRecord
+from compress.report.record import EngineFile, Measurements, TargetRecord
+from compress.runtimes.early_checks import require_buildable
 from compress.speed import explain_speed
 from compress.steps import Progress, StepContext, run_step
-from compress.store import Workspace, replace_folder
+from compress.store import Store, Workspace, replace_folder
 from compress.targets import Target
 
 log = logging.getLogger("compress")
@@ -41,17 +42,11 @@ def run_target(
         CompressError: The first attempt comes to nothing; of later ones the record says so.
     """
     log.info("target %s: runtime %s, dialect %s", target.name, target.runtime, target.dialect)
-    context = StepContext(
-        target,
-        data.calibration,
-        core_count(),
-        plan.options.seed,
-        work.store,
-        progress,
-        original=source.trainable,
-        metric=plan.metric,
-        build=plan.project.build,
-    )
+    try:
+        require_buildable(source.model, target, plan.project.build)
+    except TargetError as error:
+        return _judged(describe_unbuilt(target, source.model, error), plan, RawMeasurements())
+    context = _make_context(target, source, data, plan, work.store, progress)
     tried: list[TargetRecord] = []
     kept = source.model
     problems: list[str] = []
@@ -76,6 +71,22 @@ def run_target(
     missed = misses_budget(best, plan.policy)
     layers = diagnose_if_possible(kept, context, samples=_DIAGNOSED, seconds=_DIAGNOSIS_SECONDS if missed else 0.0)
     return with_attempts(best, tried, problems).model_copy(update={"layers": layers})
+
+
+def _make_context(
+    target: Target, source: Intake, data: RunData, plan: Plan, store: Store, progress: Progress
+) -> StepContext:
+    return StepContext(
+        target,
+        data.calibration,
+        core_count(),
+        plan.options.seed,
+        store,
+        progress,
+        original=source.trainable,
+        metric=plan.metric,
+        build=plan.project.build,
+    )
 
 
 def _run_steps(steps: tuple[PlannedStep, ...], model: Model, context: StepContext) -> Model:
@@ -106,6 +117,10 @@ def _build_and_measure(
         measurements = describe_target(engines, model, measured, speed)
         measurements = measurements.model_copy(update={"measurements": _store(measured.raw, folder, target)})
         raw = measured.raw
+    return _judged(measurements, plan, raw)
+
+
+def _judged(measurements: Measurements, plan: Plan, raw: RawMeasurements) -> TargetRecord:
     return with_verdict(measurements, judge(measurements, plan.policy, raw), plan.policy)
 
 

@@ -88,11 +88,22 @@ def _describe_build(report: Report) -> dict[str, object]:
                     for role, used in data.items()
                     if used is not None
                 ),
+                *_timing_caches(report),
                 *({"uri": f"pkg:pypi/{name}@{version}"} for name, version in report.tool.packages.items()),
             ],
         },
         "runDetails": {"builder": {"id": tool}, "metadata": {"finishedOn": report.created}},
     }
+
+
+def _timing_caches(report: Report) -> list[dict[str, object]]:
+    """Return the timing caches that engines were built with, each once; the report has their digests."""
+    stated = {
+        target.engine.versions["timing_cache"].removeprefix("sha256:")
+        for target in report.targets
+        if target.engine is not None and "timing_cache" in target.engine.versions
+    }
+    return [{"name": "timing cache", "digest": {"sha256": digest}} for digest in sorted(stated)]
 
 
 def read_statement(folder: Path) -> Statement:

@@ -73,13 +73,12 @@ def _check_names(ranges: Mapping[str, SizeRange], dynamic: set[str], batches: se
 def _explain(missing: Sequence[tuple[TensorSpec, int, str]]) -> TargetError:
     axes = ", ".join(f"input `{spec.name}`: axis {axis} (`{name}`)" for spec, axis, name in missing)
     names = dict.fromkeys(name for _, _, name in missing)
-    lines = [f"{_key(name)} = {{ min = {_EXAMPLE.min}, opt = {_EXAMPLE.opt}, max = {_EXAMPLE.max} }}" for name in names]
+    sizes = f"[{_EXAMPLE.min}, {_EXAMPLE.opt}, {_EXAMPLE.max}]"
+    line = f"ranges = {{ {', '.join(f'{_key(name)} = {sizes}' for name in names)} }}"
     verb = "is" if len(missing) == 1 else "are"
     return TargetError(
         f"{axes} {verb} dynamic; TensorRT needs a range of sizes for every axis but the batch",
-        hint="\n".join(
-            ["say the smallest, the usual and the largest size in compress.toml:", "[model.ranges]", *lines]
-        ),
+        hint=f"say the smallest, the usual and the largest size under [model] in compress.toml: {line}",
     )
 
 

@@ -36,7 +36,7 @@ def test_the_batch_is_known_by_its_name_wherever_it_stands() -> None:
     assert profile_shapes([TensorSpec("x", "float32", ("batch", 4)), state], {})["state"].max == (2, MAX_BATCH, 8)
 
 
-def test_the_hint_has_the_lines_to_add_which_can_be_read_as_they_stand() -> None:
+def test_the_hint_has_the_line_to_add_which_can_be_read_as_it_stands() -> None:
     mask = TensorSpec("mask", "int64", ("batch", "sequence", "a/b"))
     with pytest.raises(TargetError) as caught:
         profile_shapes([IDS, mask], {})
@@ -45,9 +45,10 @@ def test_the_hint_has_the_lines_to_add_which_can_be_read_as_they_stand() -> None
         " TensorRT needs a range of sizes for every axis but the batch"
     )
     assert caught.value.hint is not None
-    told, _, lines = caught.value.hint.partition("\n")
-    assert "compress.toml" in told
-    ranges = {name: SizeRange.model_validate(sizes) for name, sizes in tomllib.loads(lines)["model"]["ranges"].items()}
+    told, _, line = caught.value.hint.partition("compress.toml: ")
+    assert "under [model]" in told
+    stated = tomllib.loads(line)["ranges"]
+    ranges = {name: SizeRange.model_validate(sizes) for name, sizes in stated.items()}
     assert ranges.keys() == {"sequence", "a/b"}
     assert profile_shapes([IDS, mask], ranges)["mask"].opt == (1, 128, 128)
 
