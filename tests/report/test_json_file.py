@@ -8,7 +8,7 @@ from small_reports import cpu_target, report, unbuilt_target
 from compress.errors import ConfigError
 from compress.report.json_file import read_report, write_report
 from compress.report.record import Fidelity, Report
-from compress.report.schema import schema_path, schema_text
+from compress.report.schema import RECORDS, schema_path, schema_text
 
 
 @pytest.fixture
@@ -96,8 +96,9 @@ def test_a_number_that_json_does_not_know_is_refused_both_ways(path: Path) -> No
     assert "finite" in refusal(path).message
 
 
-def test_the_committed_schema_is_current() -> None:
-    assert schema_path().read_text(encoding="utf-8") == schema_text(), "run `python -m compress.report.schema`"
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_committed_schemas_are_current(name: str) -> None:
+    assert schema_path(name).read_text(encoding="utf-8") == schema_text(name), "run `python -m compress.report.schema`"
 
 
 def test_a_report_fits_the_committed_schema_and_a_changed_one_does_not() -> None:

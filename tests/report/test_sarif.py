@@ -7,7 +7,7 @@ from page_reports import NASTY, full_report
 from published_schemas import read_sarif
 from small_reports import cpu_target, jetson_target, report, unbuilt_target
 
-from compress.gate import Policy, check_rules
+from compress.gate import RULE_KEYS, Policy, check_rules
 from compress.report.record import Data, Report, VerdictRecord
 from compress.report.sarif.places import Place, find_place
 from compress.report.sarif.render import render_sarif
@@ -57,6 +57,15 @@ def test_every_rule_that_is_used_says_what_to_do() -> None:
         assert rules[one["ruleIndex"]]["id"] == one["ruleId"]
     assert all(rule["help"]["text"] and rule["shortDescription"]["text"] for rule in rules)
     assert len({rule["name"] for rule in (find_rule(name).describe(name) for name in RULES)}) == len(RULES)
+
+
+def test_every_rule_of_the_gate_has_its_own_text() -> None:
+    own = {name.removeprefix("gate/"): rule for name, rule in RULES.items() if name.startswith("gate/")}
+    assert set(own) == {"engine", *RULE_KEYS}
+    for name, key in RULE_KEYS.items():
+        assert f"`{key}`" in own[name].checks
+    later = find_rule("gate/some-new_rule")
+    assert (later.name, later.checks) == ("SomeNewRule", "The policy's rule `some-new_rule` holds.")
 
 
 def test_what_a_run_found_is_told_with_target_and_layer() -> None:

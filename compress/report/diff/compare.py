@@ -58,6 +58,8 @@ def _compare_target(
             "sqnr_db": _compare_fidelity(one.fidelity, other.fidelity, same_data=same_data),
             "latency": compare_latency(one, other, reports),
             "size": _compare_size(one.size, other.size),
+            "memory": _compare_readings(_peak(one), _peak(other), one, other),
+            "energy": _compare_readings(_joules(one), _joules(other), one, other),
             "layers": compare_layers(one, other, same_machine=same_machine(one.device, other.device)),
         }
     )
@@ -82,6 +84,24 @@ def _compare_size(before: Size | None, after: Size | None) -> NumberChange | Non
     first, second = before.compressed, after.compressed
     word: Word = "equal" if first == second else "better" if second < first else "worse"
     return NumberChange(before=first, after=second, word=word)
+
+
+def _peak(target: TargetRecord) -> float | None:
+    return None if target.memory is None else target.memory.compressed_peak
+
+
+def _joules(target: TargetRecord) -> float | None:
+    return None if target.energy is None else target.energy.compressed
+
+
+def _compare_readings(
+    before: float | None, after: float | None, one: TargetRecord, other: TargetRecord
+) -> NumberChange | None:
+    """Return the change of something that was read once in each run; None where either was not read."""
+    if before is None or after is None:
+        return None
+    word: Word = "no interval" if same_machine(one.device, other.device) else "not comparable"
+    return NumberChange(before=before, after=after, word="equal" if before == after else word)
 
 
 def _have_same_data(before: Report, after: Report) -> bool:

@@ -9,8 +9,9 @@ from compress.report.record import Fraction, Sha256, Status
 
 SCHEMA: Final = "compress.diff/1"
 
-Word = Literal["better", "worse", "no sure difference", "equal", "not comparable"]
-"""What a change means: surely one way or the other, or not surely so; ``equal`` where it is the same to the bit."""
+Word = Literal["better", "worse", "no sure difference", "equal", "no interval", "not comparable"]
+"""What a change means: surely one way or the other, or not surely so; ``equal`` where it is the same to the bit; ``no
+interval`` where both were read once, so that nobody knows how sure the change is."""
 Area = Literal["source", "data", "steps", "packages", "machine", "run"]
 
 
@@ -91,7 +92,7 @@ class LatencyChange(Record):
 
 
 class NumberChange(Record):
-    """A number that has no uncertainty: bytes, or the decibels of the same outputs."""
+    """A number without an interval: bytes, the decibels of the same outputs, a reading of memory or energy."""
 
     before: float | None
     after: float | None
@@ -126,6 +127,8 @@ class TargetDifference(Record):
     sqnr_db: NumberChange | None = None
     latency: LatencyChange | None = None
     size: NumberChange | None = None
+    memory: NumberChange | None = None
+    energy: NumberChange | None = None
     layers: tuple[LayerChange, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """The comparison for people: rows of text, for the terminal and for Markdown."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ from compress.report.rows import name_outcome
 from compress.report.units import (
     format_bytes,
     format_fraction,
+    format_joules,
     format_points,
     format_ratio,
     format_seconds,
@@ -92,7 +93,11 @@ def _rows(target: TargetDifference) -> Iterator[DiffRow]:
     if target.latency is not None:
         yield _latency_row(target.latency)
     if target.size is not None:
-        yield _size_row(target.size)
+        yield _ratio_row("size", target.size, lambda value: format_bytes(round(value)), "the size")
+    if target.memory is not None:
+        yield _ratio_row("peak memory", target.memory, lambda value: format_bytes(round(value)), "the memory")
+    if target.energy is not None:
+        yield _ratio_row("energy of a call", target.energy, format_joules, "the energy")
 
 
 def _accuracy_row(change: AccuracyChange) -> DiffRow:
@@ -123,10 +128,10 @@ def _latency_row(change: LatencyChange) -> DiffRow:
     return DiffRow("latency p50", format_seconds(change.before), format_seconds(change.after), text, change.word)
 
 
-def _size_row(change: NumberChange) -> DiffRow:
-    before, after = int(change.before or 0), int(change.after or 0)
-    text = f"{format_ratio(after / before)} the size" if before and before != after else ""
-    return DiffRow("size", format_bytes(before), format_bytes(after), text, change.word)
+def _ratio_row(what: str, change: NumberChange, show: Callable[[float], str], whole: str) -> DiffRow:
+    before, after = change.before or 0.0, change.after or 0.0
+    text = f"{format_ratio(after / before)} {whole}" if before and before != after else ""
+    return DiffRow(what, show(before), show(after), text, change.word)
 
 
 def target_notes(target: TargetDifference) -> tuple[str, ...]:

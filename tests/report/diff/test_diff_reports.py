@@ -1,5 +1,6 @@
 import json
 
+import jsonschema
 import pytest
 from page_reports import NASTY, full_report
 from small_reports import cpu_target, jetson_target, report, step
@@ -12,7 +13,8 @@ from compress.report.diff.record import Difference
 from compress.report.diff.rows import change_rows, layer_rows, summarize, target_rows
 from compress.report.layer_record import LayerRecord
 from compress.report.measurements import RawMeasurements
-from compress.report.record import Fidelity, Report, Size, TargetRecord, Tool, VerdictRecord
+from compress.report.record import Energy, Fidelity, PeakMemory, Report, Size, TargetRecord, Tool, VerdictRecord
+from compress.report.schema import schema_path
 from compress.report.speed_record import LayerBound
 
 FAILED = VerdictRecord(status="fail", exit_code=10, reasons=("Too much was lost.",))
@@ -182,10 +184,28 @@ def test_text_from_a_report_is_no_markdown() -> None:
     assert "a\\|b\\`c" in text
 
 
+@pytest.mark.parametrize(("cpu", "word"), [("Imaginary CPU", "no interval"), ("Another", "not comparable")])
+def test_readings_without_an_interval_are_shown_and_not_judged(cpu: str, word: str) -> None:
+    device = cpu_target().device.model_copy(update={"cpu": cpu})
+    readings = [
+        {
+            "memory": PeakMemory(baseline_peak=9_000_000, compressed_peak=peak),
+            "energy": Energy(baseline=None, compressed=joules),
+        }
+        for peak, joules in ((4_000_000, 0.002), (3_000_000, 0.001))
+    ]
+    before = report(cpu_target().model_copy(update=readings[0]))
+    after = report(cpu_target().model_copy(update={**readings[1], "device": device}))
+    rows = {row.what: row.cells[1:] for row in target_rows(compare(before, after).targets[0])}
+    assert rows["peak memory"] == ("4.00 MB", "3.00 MB", "0.75× the memory", word)
+    assert rows["energy of a call"] == ("2.00 mJ", "1.00 mJ", "0.50× the energy", word)
+
+
 def test_json_is_what_the_comparison_is() -> None:
     before, after = hits(10), hits(60)
     found = compare(with_target(target_of(before)), with_target(target_of(after)), before, after)
     content = json.loads(found.to_json())
     assert content["schema"] == "compress.diff/1"
     assert content["targets"][0]["accuracy"]["word"] == "worse"
+    jsonschema.validate(content, json.loads(schema_path(content["schema"]).read_text(encoding="utf-8")))
     assert Difference.model_validate_json(found.to_json()) == found
