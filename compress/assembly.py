@@ -11,13 +11,14 @@ from pydantic import JsonValue
 from compress import __version__
 from compress.data.gather import RunData
 from compress.data.samples import SampleSet
-from compress.engines import Engines, Measured
+from compress.engines import Engines
 from compress.errors import TargetError
 from compress.gate import Policy, accuracy_budget
 from compress.intake import Intake
 from compress.measure.cost import count_cost
 from compress.measure.fidelity import compare_outputs
 from compress.measure.machine import describe_machine
+from compress.measured import Measured
 from compress.model import Model, StepRecord
 from compress.options import Plan
 from compress.precision import count_precisions
@@ -114,17 +115,18 @@ def _data_set(samples: SampleSet, overlap: int | None) -> DataSet:
 def describe_target(engines: Engines, model: Model, measured: Measured, speed: Speed) -> Measurements:
     """Return everything that is known about one target; paths are those in the output folder."""
     place = PurePosixPath("engine", engines.target.name)
-    folder = engines.compressed.folder
+    built = measured.engine or engines.compressed
+    folder = built.folder
     files = tuple(
         EngineFile(path=str(place / file.path.relative_to(folder).as_posix()), sha256=file.sha256, bytes=file.bytes)
-        for file in engines.compressed.files
+        for file in built.files
     )
     engine = EngineRecord(
-        kind=engines.compressed.kind,
+        kind=built.kind,
         files=files,
         nodes=count_precisions(engines.shipped_model),
-        versions=dict(engines.compressed.versions),
-        notes=(*engines.compressed.notes, *measured.notes),
+        versions=dict(built.versions),
+        notes=(*built.notes, *measured.notes),
     )
     found = _measurements(engines.target, model, measured=measured, engine=engine)
     explained = {"bound": speed.bound, "attribution": speed.attribution, "roofline": speed.roofline}
@@ -160,6 +162,7 @@ def _measurements(
         memory=None,
         bound=None,
         error=error,
+        energy=measured.energy if measured else None,
     )
 
 

@@ -1,6 +1,7 @@
 """One target: every attempt of the recipe until one is within the accuracy budget, and the record of the best."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from compress.assembly import describe_target, describe_unbuilt, with_attempts, with_verdict
@@ -13,6 +14,7 @@ from compress.gate import best_record, judge, misses_budget
 from compress.intake import Intake
 from compress.machine import core_count
 from compress.model import Model
+from compress.onboard import fill_kit
 from compress.options import Plan
 from compress.quantize.diagnosis.table import diagnose_if_possible
 from compress.recipe import PlannedStep
@@ -111,7 +113,8 @@ def _build_and_measure(
         log.warning("%s: %s (%s)", target.name, error.message, error.hint)
         measurements, raw = describe_unbuilt(target, model, error), RawMeasurements()
     else:
-        engines = choose_engine(built, data.evaluation, plan, progress)
+        kit = fill_kit(built.compressed, original, data.evaluation, plan.options.device_samples)
+        engines = choose_engine(replace(built, compressed=kit), data.evaluation, plan, progress)
         measured = measure_engines(engines, data.evaluation, plan, progress)
         speed = explain_speed(engines, measured, data.evaluation, plan, progress)
         measurements = describe_target(engines, model, measured, speed)

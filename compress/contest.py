@@ -48,7 +48,7 @@ def choose_engine(engines: Engines, samples: SampleSet, plan: Plan, progress: Pr
     batch = fixed_batch(engines.original) or plan.options.batch
     feed = next(iter(samples.batches(batch))).inputs
     chosen, contest = _candidates(engines, (EngineOptions(threads=plan.options.threads),), engines.baseline)[0], None
-    if engines.available.run and plan.emulated is None and plan.engine.seconds > 0:
+    if engines.available.run and plan.emulated is None and plan.board is None and plan.engine.seconds > 0:
         chosen, contest = _hold_contest(_Arena(runtime, engines, engines.baseline, samples, plan, feed))
         log.info("%s: %s", engines.target.name, contest.finding)
     shapes = {name: InputShape(array.dtype.name, array.shape) for name, array in feed.items()}

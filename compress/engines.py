@@ -15,10 +15,11 @@ from compress.measure.accuracy import measure_accuracy
 from compress.measure.latency import summarize_timings
 from compress.measure.outcomes import OutcomeCollector
 from compress.measure.timings import Limits, Timings, time_interleaved
+from compress.measured import Measured
 from compress.model import Model
+from compress.onboard import measure_on_board
 from compress.options import Plan
-from compress.report.measurements import RawMeasurements
-from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
+from compress.report.record import Latency, Size
 from compress.report.speed_record import Contest
 from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
@@ -33,6 +34,7 @@ log = logging.getLogger("compress")
 _BATCH_BYTES = 16 << 20
 _MAX_BATCH = 64
 _EMULATED_BATCH = 8
+_EMULATED_SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +70,6 @@ class Shipped:
 
     graph: Literal["compressed", "original"]
     options: EngineOptions
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What was measured on a pair of engines; None where it could not be.
-
-    Attributes:
-        raw: Every sample's outcome, and every round's seconds.
-        machine: Facts about the device where it is not this machine.
-        notes: Sentences for the report.
-    """
-
-    accuracy: Accuracy | None
-    fidelity: Fidelity
-    latency: Latency | None
-    size: Size
-    raw: RawMeasurements
-    machine: Machine | None = None
-    notes: tuple[str, ...] = ()
 
 
 def build_engines(
@@ -130,6 +113,8 @@ def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: 
     """
     if plan.emulated is not None:
         return _measure_emulated(engines, plan.emulated, samples, plan, progress)
+    if plan.board is not None:
+        return measure_on_board(plan.board, engines.compressed, engines.original, samples, plan, progress)
     task = f"{engines.target.name}: accuracy"
     batch = fixed_batch(engines.original) or _batch_size(samples)
     measured_on: Literal["engine", "simulated"] = "engine" if _runs_here(engines) else "simulated"
@@ -155,7 +140,8 @@ def _measure_emulated(
     engines: Engines, cpu: EmulatedCpu, samples: SampleSet, plan: Plan, progress: Progress
 ) -> Measured:
     """Return accuracy, fidelity and size: the engine runs on the emulated CPU, the original on this one."""
-    judged, collector = take(samples, plan.options.device_samples), OutcomeCollector(plan.metric)
+    judged = take(samples, plan.options.device_samples or _EMULATED_SAMPLES)
+    collector = OutcomeCollector(plan.metric)
     batch = fixed_batch(engines.original) or min(_batch_size(samples), _EMULATED_BATCH)
     original = open_graph(engines.original.to_bytes(), threads=core_count())
     compressed = open_emulated(cpu, engines.compressed.main)

@@ -21,7 +21,7 @@ _ARM64 = ("aarch64", "arm64")
 
 # Linux on Arm names the core by its part number only (implementer 0x41 is Arm Ltd).
 # Source: Linux, arch/arm64/include/asm/cputype.h.
-_ARM_PARTS = {
+ARM_PARTS = {
     "0xd03": "Cortex-A53",
     "0xd05": "Cortex-A55",
     "0xd07": "Cortex-A57",
@@ -85,8 +85,8 @@ def cpu_name() -> str:
     named = fields.get("model name") or _sysctl("machdep.cpu.brand_string")
     if named:
         return named
-    if fields.get("CPU implementer") == "0x41" and fields.get("CPU part", "") in _ARM_PARTS:
-        return _ARM_PARTS[fields["CPU part"]]
+    if fields.get("CPU implementer") == "0x41" and fields.get("CPU part", "") in ARM_PARTS:
+        return ARM_PARTS[fields["CPU part"]]
     return platform.processor() or platform.machine()
 
 

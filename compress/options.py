@@ -10,8 +10,11 @@ import tomli_w
 from compress.data.gather import Spec
 from compress.data.metrics import Metric, load_metric
 from compress.data.samples import SampleSet
-from compress.devices.cpus import LOCAL, EmulatedCpu, check_targets, parse_device
+from compress.devices.choose import parse_device
+from compress.devices.cpus import LOCAL, EmulatedCpu, check_targets
 from compress.devices.qemu import plan_launch
+from compress.devices.ssh.address import Board
+from compress.devices.ssh.probe import check_board, probe_board
 from compress.errors import ModelError, UsageError
 from compress.gate import Policy, override_policy
 from compress.intake import IntakeOptions
@@ -40,8 +43,10 @@ class RunOptions:
         batch: Samples a call while latency is measured.
         latency_seconds: How long latency is measured at most, for each target.
         time_budget_seconds: How long each training or search may take at most; the recipe's own limit where None.
-        device: Where engines are measured: ``local``, or an emulated CPU, ``emulated:haswell``.
-        device_samples: How many evaluation samples an emulated CPU computes at most.
+        device: Where engines are measured: ``local``, an emulated CPU (``emulated:haswell``), a board
+            (``ssh://user@host``) or a board's name.
+        device_samples: How many evaluation samples another device computes at most; None for what suits it.
+        lock_clocks: Whether a Jetson's clocks are held at their maximum while it measures.
         command: What the user typed, for the report.
     """
 
@@ -66,7 +71,8 @@ class RunOptions:
     latency_seconds: float = 8.0
     time_budget_seconds: float | None = None
     device: str = LOCAL
-    device_samples: int = 64
+    device_samples: int | None = None
+    lock_clocks: bool = False
     command: str | None = None
 
 
@@ -83,6 +89,7 @@ class Plan:
     policy: Policy
     out: Path
     emulated: EmulatedCpu | None = None
+    board: Board | None = None
 
     @property
     def calibration(self) -> Spec | None:
@@ -144,7 +151,7 @@ def resolve(model: Path, options: RunOptions) -> Plan:
     if not model.exists():
         raise ModelError(f"{model} does not exist", hint="check the path of the model")
     for name in ("threads", "batch", "device_samples"):
-        if getattr(options, name) < 1:
+        if (getattr(options, name) or 0) < 1 and getattr(options, name) is not None:
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} {getattr(options, name)} is not a positive number", hint=f"use {flag} 1")
     if options.contest_seconds is not None and options.contest_seconds < 0:
@@ -153,7 +160,7 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         raise UsageError("no target given", hint="add --target NAME; `compress targets` lists the names")
     project = load_project(model)
     require_files(project)
-    emulated, targets = _load_targets(options)
+    device, targets = _load_targets(options)
     metric = load_metric(options.metric or project.data.metric, project.folder)
     policy = override_policy(project.gate, options.gate)
     policy.refuse_impossible(metric.unit, "[gate]")
@@ -166,19 +173,25 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         metric=metric,
         policy=policy,
         out=options.out or default_out(model),
-        emulated=emulated,
+        emulated=device if isinstance(device, EmulatedCpu) else None,
+        board=device if isinstance(device, Board) else None,
     )
 
 
-def _load_targets(options: RunOptions) -> tuple[EmulatedCpu | None, tuple[Target, ...]]:
-    """Return the emulated CPU, if any, and the targets, each once; ``cpu`` is the emulated one then."""
-    emulated = parse_device(options.device)
-    isa = emulated.isa if emulated else None
+def _load_targets(options: RunOptions) -> tuple[EmulatedCpu | Board | None, tuple[Target, ...]]:
+    """Return the device, None for this machine, and the targets, each once; ``cpu`` is the device's own CPU."""
+    device = parse_device(options.device)
+    if options.lock_clocks and not isinstance(device, Board):
+        raise UsageError("--lock-clocks is for --device ssh://…", hint="on the board itself: ./run.sh --lock-clocks")
+    facts = probe_board(device) if isinstance(device, Board) else None
+    isa = facts.isa if facts is not None else device.isa if isinstance(device, EmulatedCpu) else None
     targets = tuple({(target := load_target(name, isa)).name: target for name in options.targets}.values())
-    if emulated is not None:
-        check_targets(emulated, targets)
-        plan_launch(emulated)
-    return emulated, targets
+    if isinstance(device, Board) and facts is not None:
+        check_board(device, facts, targets)
+    if isinstance(device, EmulatedCpu):
+        check_targets(device, targets)
+        plan_launch(device)
+    return device, targets
 
 
 def _load_recipe(options: RunOptions, metric: Metric, policy: Policy) -> Recipe:

@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 
 from compress.data.samples import SampleSet
-from compress.engines import Engines, Measured
+from compress.engines import Engines
 from compress.errors import CompressError
 from compress.measure.attribution import LayerRun, attribute_time, match_layers
 from compress.measure.peaks import Rates, measure_rates, rates_of
 from compress.measure.roofline import bound_layers, count_work
+from compress.measured import Measured
 from compress.options import Plan
 from compress.quantize.dialects import DIALECTS
 from compress.report.speed_record import Attribution, Bound, Roofline
@@ -46,7 +47,7 @@ def explain_speed(engines: Engines, measured: Measured, samples: SampleSet, plan
     progress(task, 0, 1)
     feed = next(iter(samples.batches(fixed_batch(engines.original) or plan.options.batch))).inputs
     try:
-        ran = _profile(engines, feed)
+        ran = _profile(engines, feed) if plan.emulated is None and plan.board is None else ()
         speed = _explain(engines, measured, feed, plan, ran)
     except CompressError as error:
         log.warning("%s: the speed cannot be explained: %s", engines.target.name, error.message)

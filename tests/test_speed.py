@@ -11,10 +11,11 @@ from small_graphs import build_residual
 from compress import machine, speed
 from compress.contest import choose_engine
 from compress.data.metrics import load_metric
-from compress.engines import Engines, Measured, build_engines, measure_engines
+from compress.engines import Engines, build_engines, measure_engines
 from compress.errors import TargetError
 from compress.gate import Policy
 from compress.measure.peaks import Rates
+from compress.measured import Measured
 from compress.model import Model
 from compress.options import Plan, RunOptions
 from compress.project import EngineTable, Project

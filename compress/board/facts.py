@@ -13,8 +13,8 @@ from typing import Any
 
 from .common import print_of, read_text
 
-SYSTEM = Path("/")
-"""Where the system's own files hang; tests point it elsewhere."""
+SYSTEM = Path(os.environ.get("COMPRESS_SYSTEM_ROOT", "/"))
+"""Where the system's own files hang: in a container, where the host's are mounted."""
 
 
 def main(words: list[str]) -> int:  # noqa: ARG001 the shape of every command
@@ -77,6 +77,7 @@ def describe_host() -> dict[str, Any]:
         "temperature_celsius": temperature(),
         "load": os.getloadavg()[0],
         "runtimes": runtimes(),
+        "compute_capabilities": compute_capabilities(),
     }
 
 
@@ -92,6 +93,13 @@ def runtimes() -> dict[str, str]:
             continue
     trtexec = find_trtexec()
     return found if trtexec is None else {**found, "trtexec": trtexec}
+
+
+def compute_capabilities() -> list[str]:
+    """Return the compute capabilities (``"8.9"``) of the GPUs that ``nvidia-smi`` lists; it knows no Jetson's."""
+    program = shutil.which("nvidia-smi")
+    said = print_of([program, "--query-gpu=compute_cap", "--format=csv,noheader"]) if program is not None else None
+    return re.findall(r"^\s*(\d+\.\d+)\s*$", said or "", re.MULTILINE)
 
 
 def cpu_fields() -> dict[str, str]:

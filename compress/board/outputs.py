@@ -37,7 +37,8 @@ def compute_outputs(
         # An engine of fixed shape takes a whole batch only: the rest is filled up and cut off.
         size = batch if samples["fixed"] else wanted
         files = _write_batch(kit, folder, start, wanted, size)
-        arguments = trtexec.compute_arguments(kit, size, files, BATCH_OUTPUT)
+        shapes_now = {e["name"]: [size, *shape] for e, shape in zip(kit["inputs"], samples["shapes"])}  # noqa: B905
+        arguments = trtexec.compute_arguments(kit, shapes_now, files, BATCH_OUTPUT)
         if run_logged([program, *arguments], folder / "outputs.log") is None:
             return None, [f"trtexec fails on the samples from {start} on (outputs.log): accuracy is not measured"]
         for entry in json.loads((folder / BATCH_OUTPUT).read_text(encoding="utf-8")):

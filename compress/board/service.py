@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,8 @@ class Service:
         def tell(text: str) -> None:
             self.status = text
 
-        return Message({"report": kit.make_report(self._folder, lock_clocks=head["lock_clocks"], progress=tell)})
+        report = kit.make_report(self._folder, lock_clocks=head["lock_clocks"], progress=tell)
+        return Message({}, json.dumps(report, indent=2, sort_keys=True).encode())
 
     def _path(self, name: str) -> Path:
         """Return the path of a file in the folder.

@@ -84,15 +84,17 @@ def measure_arguments(kit: dict[str, Any], *, engine: str = ENGINE, seconds: flo
     return arguments
 
 
-def compute_arguments(kit: dict[str, Any], batch: int, files: dict[str, str], output: str) -> list[str]:
-    """Return trtexec's arguments that compute one batch: inputs from files, outputs into a JSON file."""
+def compute_arguments(kit: dict[str, Any], shapes: dict[str, list[int]], files: dict[str, str], out: str) -> list[str]:
+    """Return trtexec's arguments that compute one batch: shapes and files by input, outputs into a JSON file."""
     arguments = [f"--loadEngine={ENGINE}", "--iterations=1", "--warmUp=0", "--duration=0", "--avgRuns=1"]
-    if shapes := shape_list(kit["inputs"], batch):
-        arguments.append(f"--shapes={shapes}")
+    dynamic = [entry["name"] for entry in kit["inputs"] if "ranges" in entry]
+    if dynamic:
+        sizes = ",".join(f"{quote(name)}:{'x'.join(map(str, shapes[name]))}" for name in dynamic)
+        arguments.append(f"--shapes={sizes}")
     if kit.get("dla"):
         arguments += DLA
     named = ",".join(f"{quote(name)}:{file}" for name, file in files.items())
-    return [*arguments, f"--loadInputs={named}", f"--exportOutput={output}"]
+    return [*arguments, f"--loadInputs={named}", f"--exportOutput={out}"]
 
 
 def shape_list(inputs: list[dict[str, Any]], batch: int, bound: str | None = None) -> str:

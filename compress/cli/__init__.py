@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("compress.cli.diff", "compare two reports: what changed, and how sure that is"),
     "gate": ("compress.cli.gate", "judge a stored report under a policy"),
     "verify": ("compress.cli.verify", "check a folder of results: every file's digest, and the engine's accuracy"),
+    "devices": ("compress.cli.devices", "keep and check boards that are reached over SSH"),
     "distill": ("compress.cli.distill", "train a smaller model to give the outputs of a larger one"),
     "doctor": ("compress.cli.doctor", "show what works on this machine and the command that mends what does not"),
 }

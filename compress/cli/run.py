@@ -90,10 +90,17 @@ def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="local",
         metavar="DEVICE",
-        help="emulated:haswell, emulated:cortex-a76 …: accuracy of that CPU under QEMU (default: local, this machine)",
+        help="ssh://user@host[:port] or a name of `compress devices`: build and measure there; emulated:haswell, "
+        "emulated:cortex-a76 …: accuracy of that CPU under QEMU (default: local, this machine)",
     )
     measuring.add_argument(
-        "--device-samples", type=int, default=64, metavar="N", help="samples that an emulated CPU computes (default 64)"
+        "--device-samples",
+        type=int,
+        metavar="N",
+        help="samples that another device computes (default: 64 emulated, 1000 by TensorRT on a board, else all)",
+    )
+    measuring.add_argument(
+        "--lock-clocks", action="store_true", help="hold a Jetson's clocks at their maximum meanwhile, restored after"
     )
     measuring.add_argument(
         "--providers", choices=("all", "cpu"), help="tried for the fastest engine: all installed (default), or cpu only"
@@ -151,6 +158,7 @@ def _choose(options: argparse.Namespace) -> "RunOptions":
         time_budget_seconds=parse_duration(options.time_budget) if options.time_budget else None,
         device=options.device,
         device_samples=options.device_samples,
+        lock_clocks=options.lock_clocks,
         command=_command(options),
     )
 

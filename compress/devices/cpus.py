@@ -1,10 +1,10 @@
-"""Emulated CPUs by name, and what ``--device`` may say."""
+"""Emulated CPUs by name."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from compress.errors import UsageError, suggest
+from compress.errors import UsageError
 from compress.machine import Isa
 from compress.targets import Target, load_targets
 
@@ -48,21 +48,6 @@ CPUS: dict[str, EmulatedCpu] = {
     )
 }
 """QEMU's translator knows neither VNNI nor AMX, so no x86 CPU that has them is here."""
-
-
-def parse_device(text: str) -> EmulatedCpu | None:
-    """Return the CPU that ``--device`` names, or None for ``local``, this machine.
-
-    Raises:
-        UsageError: Neither; the hint names the nearest.
-    """
-    if text == LOCAL:
-        return None
-    name = text.removeprefix(_EMULATED)
-    if name in CPUS and text.startswith(_EMULATED):
-        return CPUS[name]
-    devices = [LOCAL, *(cpu.device for cpu in CPUS.values())]
-    raise UsageError(f"unknown device `{text}`", hint=suggest(text, devices))
 
 
 def check_targets(cpu: EmulatedCpu, targets: Iterable[Target]) -> None:

@@ -11,14 +11,15 @@ from compress.data.metrics import load_metric
 from compress.data.recipes import list_recipes, load_samples
 from compress.data.samples import SampleSet
 from compress.data.subset import take
-from compress.devices.cpus import parse_device
+from compress.devices.choose import parse_device
+from compress.devices.cpus import EmulatedCpu
 from compress.devices.session import open_emulated
 from compress.errors import CompressError, TargetError
 from compress.evidence.files import Finding
 from compress.machine import core_count
 from compress.measure.score import measure_score
 from compress.model import Model
-from compress.report.record import Accuracy, DataSet, Report, TargetRecord
+from compress.report.record import ELSEWHERE, Accuracy, DataSet, Report, TargetRecord
 from compress.runtimes import Engine, EngineFile, Session, load_runtime, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.runtimes.engine_files import GRAPH
@@ -141,9 +142,11 @@ def _open(record: TargetRecord, folder: Path) -> Session:
     device = record.device.measured_on or ""
     if device.startswith(_EMULATED):
         cpu = parse_device(device)
-        if cpu is None:
+        if not isinstance(cpu, EmulatedCpu):
             raise NotRunError(f"unknown device {device}")
         return open_emulated(cpu, engine.main)
+    if device.startswith(ELSEWHERE):
+        raise NotRunError(f"it was measured on {device}: `compress run --device` measures there again")
     here = machine.detect_isa()
     if record.runtime == "onnxruntime" and record.device.isa != here:
         raise NotRunError(f"it was measured on {record.device.isa}, this CPU is {here}: INT8 kernels round otherwise")

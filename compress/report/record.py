@@ -12,12 +12,15 @@ from pydantic import Field, JsonValue
 from compress.report.base import ADDED_LATER
 from compress.report.base import Record as _Record
 from compress.report.layer_record import LayerRecord
-from compress.report.speed_record import Attribution, Bound, Contest, Roofline
+from compress.report.speed_record import Attribution, Bound, Contest, Energy, Roofline
 
 SCHEMA: Final = "compress.report/1"
 
 Status = Literal["pass", "fail", "inconclusive", "unmeasured"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+ELSEWHERE: Final = ("emulated:", "ssh://", "board:")
+"""How ``measured_on`` starts where it was not this machine."""
+
 OpenInterval = tuple[float, float | None]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -242,7 +245,7 @@ class Measurements(_Record):
         if self.accuracy is not None and self.accuracy.measured_on == "simulated":
             return "simulated on the CPU"
         device = self.device.measured_on or ""
-        return "measured on the engine" + (f" on {device}" if device.startswith("emulated:") else "")
+        return "measured on the engine" + (f" on {device}" if device.startswith(ELSEWHERE) else "")
 
 
 class Attempt(_Record):

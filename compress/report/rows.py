@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from compress.errors import ExitCode
 from compress.report.record import Accuracy, Fidelity, Latency, Size, TargetRecord, VerdictRecord
+from compress.report.speed_record import Energy
 from compress.report.units import (
     format_bytes,
     format_fraction,
@@ -49,12 +50,13 @@ def name_compressed(target: TargetRecord) -> str:
 
 
 def compare_rows(target: TargetRecord) -> tuple[Row, ...]:
-    """Return the rows of a target: accuracy, outputs, latency, size; what nobody measured says so."""
+    """Return the rows of a target: accuracy, outputs, latency, size, energy; what nobody measured says so."""
     return (
         *_accuracy_rows(target.accuracy),
         *_fidelity_rows(target.fidelity),
         *_latency_rows(target.latency, _absent_latency(target.device.measured_on)),
         *_size_rows(target.size),
+        *_energy_rows(target.energy),
     )
 
 
@@ -92,7 +94,7 @@ def _absent_latency(measured_on: str | None) -> str | None:
     """Return why there is no latency, or None where nobody asked for one."""
     if measured_on is None:
         return "no device"
-    return "emulated" if measured_on.startswith("emulated:") else None
+    return "emulated" if measured_on.startswith("emulated:") else None  # a board tells why in the notes
 
 
 def _latency_rows(latency: Latency | None, why: str | None) -> tuple[Row, ...]:
@@ -116,6 +118,29 @@ def _size_rows(size: Size | None) -> tuple[Row, ...]:
         return ()
     ratio = f"{format_ratio(size.compressed / size.baseline)} the size" if size.baseline else ""
     return (Row("size", format_bytes(size.baseline), format_bytes(size.compressed), ratio),)
+
+
+def _energy_rows(energy: Energy | None) -> tuple[Row, ...]:
+    """Return power, energy and throttling of a device that tells them; nothing for one that does not."""
+    if energy is None:
+        return ()
+    rows = []
+    if energy.compressed_watts is not None:
+        rows.append(Row("power", _format(energy.baseline_watts, "W"), _format(energy.compressed_watts, "W"), ""))
+    if energy.compressed_joules is not None:
+        before, after = energy.baseline_joules, energy.compressed_joules
+        less = f"{format_ratio(before / after)} less" if before else ""
+        rows.append(Row("energy an inference", _format(before, "J"), _format(after, "J"), less))
+    if energy.throttled:
+        rows.append(Row("THROTTLED", "", "", ", ".join(energy.throttled)))
+    return tuple(rows)
+
+
+def _format(value: float | None, unit: str) -> str:
+    """Return ``"6.63 W"`` or, of small values, ``"7.41 mJ"``; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.3g} {unit}" if value >= 1 else f"{value * 1000:.3g} m{unit}"
 
 
 def describe_attempts(target: TargetRecord) -> tuple[str, ...]:

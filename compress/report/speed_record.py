@@ -135,3 +135,27 @@ class Roofline(Record):
     bandwidths: tuple[Bandwidth, ...]
     source: str
     layers: tuple[LayerBound, ...]
+
+
+class Energy(Record):
+    """Power of the device while the engines ran, and the energy of one inference at the batch of the latency.
+
+    Attributes:
+        baseline_joules: Of one inference of the original; None where it was not measured.
+        compressed_joules: Of one inference of the engine.
+        baseline_watts: Mean power of the module while the original ran.
+        compressed_watts: The same for the engine.
+        rails: Mean watts by power rail while the engine ran, as the board names them.
+        temperature_celsius: Of the hottest sensor while the engine ran.
+        throttled: What slowed the device down, in words; those runs are not part of the latency unless all were.
+        method: Where the watts come from.
+    """
+
+    baseline_joules: float | None
+    compressed_joules: float | None
+    baseline_watts: float | None
+    compressed_watts: float | None
+    rails: dict[str, float] = Field(default_factory=dict)
+    temperature_celsius: float | None = None
+    throttled: tuple[str, ...] = ()
+    method: str

@@ -1,6 +1,7 @@
 import pytest
 
-from compress.devices.cpus import CPUS, check_targets, parse_device
+from compress.devices.choose import parse_device
+from compress.devices.cpus import CPUS, EmulatedCpu, check_targets
 from compress.errors import UsageError
 from compress.machine import Isa
 from compress.targets import load_target
@@ -9,7 +10,7 @@ from compress.targets import load_target
 def test_local_is_this_machine_and_an_emulated_cpu_has_its_instruction_set() -> None:
     assert parse_device("local") is None
     cpu = parse_device("emulated:cortex-a76")
-    assert cpu is not None
+    assert isinstance(cpu, EmulatedCpu)
     assert (cpu.device, cpu.architecture, cpu.isa) == ("emulated:cortex-a76", "aarch64", "arm64-dotprod")
 
 

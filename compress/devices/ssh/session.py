@@ -1,6 +1,5 @@
 """ONNX Runtime engines on a board: run on streamed samples, or timed in turn."""
 
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -45,14 +44,19 @@ class BoardSession:
         return
 
 
-def open_on_board(agent: Agent, model: Path, name: str, *, threads: int) -> BoardSession:
-    """Send an ONNX file to a board and return a session of it there.
+def open_on_board(agent: Agent, file: str, name: str, *, threads: int) -> BoardSession:
+    """Return a session of an ONNX file that was sent to a board.
+
+    Args:
+        agent: On the board.
+        file: What the file is called there.
+        name: What the session is called there.
+        threads: Inside an operator.
 
     Raises:
-        TargetError: No room, no ONNX Runtime there, or it refuses the file.
+        TargetError: No ONNX Runtime there, or it refuses the file.
     """
-    agent.put(model, f"{name}.onnx")
-    answer = agent.call("open", {"engine": name, "name": f"{name}.onnx", "threads": threads})
+    answer = agent.call("open", {"engine": name, "name": file, "threads": threads})
     return BoardSession(agent, name, answer.head["versions"])
 
 

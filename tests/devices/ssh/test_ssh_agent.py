@@ -19,7 +19,7 @@ from qdq_graphs import samples
 from compress.board.keeper import take_lease
 from compress.devices.ssh.agent import Agent, Patience
 from compress.devices.ssh.link import VARIABLE
-from compress.devices.ssh.session import open_on_board, time_on_board
+from compress.devices.ssh.session import BoardSession, open_on_board, time_on_board
 from compress.errors import ExitCode, TargetError
 from compress.runtimes import open_graph
 
@@ -39,6 +39,11 @@ def agents(server: sshd.Server) -> list[psutil.Process]:
     return found
 
 
+def open_sent(agent: Agent, engine: Path, name: str) -> BoardSession:
+    agent.put(engine, f"{name}.onnx")
+    return open_on_board(agent, f"{name}.onnx", name, threads=1)
+
+
 def assert_nothing_is_left(server: sshd.Server, within: float = 15.0) -> None:
     deadline = time.monotonic() + within
     while (server.base.exists() or agents(server)) and time.monotonic() < deadline:
@@ -50,7 +55,7 @@ def assert_nothing_is_left(server: sshd.Server, within: float = 15.0) -> None:
 def test_an_engine_computes_there_what_it_computes_here(server: sshd.Server, lease: str, engine: Path) -> None:
     feed = {"x": samples(3, 2, 8, 8)}
     with Agent(server.board, lease=lease) as agent, open_graph(engine, threads=1) as here:
-        there = open_on_board(agent, engine, "compressed", threads=1)
+        there = open_sent(agent, engine, "compressed")
         assert len(agents(server)) >= 2  # or the check below could not fail
         np.testing.assert_array_equal(here.run(feed)["y"], there.run(feed)["y"])
         assert set(there.versions) == {"onnxruntime", "python"}
@@ -60,7 +65,7 @@ def test_an_engine_computes_there_what_it_computes_here(server: sshd.Server, lea
 def test_two_engines_are_timed_in_turn(server: sshd.Server, lease: str, engine: Path) -> None:
     with Agent(server.board, lease=lease) as agent:
         for name in ("original", "compressed"):
-            open_on_board(agent, engine, name, threads=1)
+            open_sent(agent, engine, name)
         feed = {"x": samples(1, 2, 8, 8)}
         pair = ("original", "compressed")
         timed = time_on_board(agent, pair, feed, seconds=5, rounds=40, lock_clocks=False)
@@ -73,7 +78,7 @@ def test_two_engines_are_timed_in_turn(server: sshd.Server, lease: str, engine: 
 def test_a_cut_link_is_made_again_and_the_work_goes_on(server: sshd.Server, lease: str, engine: Path) -> None:
     feed = {"x": samples(3, 2, 8, 8)}
     with Agent(server.board, lease=lease) as agent:
-        there = open_on_board(agent, engine, "compressed", threads=1)
+        there = open_sent(agent, engine, "compressed")
         first = there.run(feed)["y"]
         assert server.cut() >= 1
         np.testing.assert_array_equal(first, there.run(feed)["y"])
@@ -86,7 +91,7 @@ def test_a_link_that_is_cut_while_the_board_works_does_the_work_once(
 ) -> None:
     with Agent(server.board, lease=lease) as agent:
         for name in ("original", "compressed"):
-            open_on_board(agent, engine, name, threads=1)
+            open_sent(agent, engine, name)
         cutter = threading.Timer(0.5, server.cut)
         cutter.start()
         start = time.monotonic()
@@ -101,7 +106,7 @@ def test_a_link_that_is_cut_while_the_board_works_does_the_work_once(
 
 def test_a_link_that_stays_cut_is_told_and_the_board_cleans_up(server: sshd.Server, lease: str, engine: Path) -> None:
     agent = Agent(server.board, lease=lease, patience=QUICK)
-    there = open_on_board(agent, engine, "compressed", threads=1)
+    there = open_sent(agent, engine, "compressed")
     server.stop()
     with pytest.raises(
         TargetError, match=r"the link dropped and ssh://.* cannot be reached: .*Connection refused"
@@ -114,7 +119,7 @@ def test_a_link_that_stays_cut_is_told_and_the_board_cleans_up(server: sshd.Serv
 
 def test_an_agent_that_was_ended_there_is_told(server: sshd.Server, lease: str, engine: Path) -> None:
     agent = Agent(server.board, lease=lease, patience=QUICK)
-    there = open_on_board(agent, engine, "compressed", threads=1)
+    there = open_sent(agent, engine, "compressed")
     keeper = next(process for process in agents(server) if "start" in process.cmdline() and not process.children())
     keeper.send_signal(signal.SIGKILL)
     with pytest.raises(TargetError, match=r"the agent on ssh://.* (ended: signal 9|is gone)"):
@@ -284,13 +289,13 @@ def test_a_graph_that_the_runtime_refuses_is_told(server: sshd.Server, lease: st
         Agent(server.board, lease=lease) as agent,
         pytest.raises(TargetError, match=r"ONNX Runtime .* refuses the engine"),
     ):
-        open_on_board(agent, broken, "compressed", threads=1)
+        open_sent(agent, broken, "compressed")
 
 
 def test_an_answer_that_takes_too_long_is_given_up(server: sshd.Server, lease: str, engine: Path) -> None:
     with Agent(server.board, lease=lease) as agent:
         for name in ("original", "compressed"):
-            open_on_board(agent, engine, name, threads=1)
+            open_sent(agent, engine, name)
         with pytest.raises(TargetError, match=r"gave no answer to `time` within 0\.5 s"):
             agent.call(
                 "time",
