@@ -51,13 +51,14 @@ def jetpack() -> str | None:
 
 
 def clocks() -> str | None:
-    """Return the GPU's and memory's clocks as ``jetson_clocks --show`` prints them, or None where it does not."""
+    """Return the range of the GPU's and the memory's clock as ``jetson_clocks --show`` has it, or None without it.
+
+    ``"GPU 306 to 1020 MHz, EMC 204 to 3199 MHz"``; where they are locked both ends are equal.
+    """
     program = shutil.which("jetson_clocks")
     said = print_of([program, "--show"]) if program is not None else None
-    if not said:
-        return None
-    lines = [" ".join(line.split()) for line in said.splitlines() if re.match(r"\s*(GPU|EMC) ", line)]
-    return "; ".join(lines) or None
+    found = re.findall(r"^\s*(GPU|EMC) MinFreq=(\d+) MaxFreq=(\d+)", said or "", re.MULTILINE)
+    return ", ".join(f"{name} {int(low) // 10**6} to {int(high) // 10**6} MHz" for name, low, high in found) or None
 
 
 def describe_host() -> dict[str, Any]:

@@ -34,12 +34,24 @@ def judge_report(report: "Report", path: Path, policy: Path | None) -> "list[tup
     Raises:
         ConfigError: The policy cannot be read.
     """
+    limits, place = read_run_policy(path, policy)
+    return apply_policy(report, path, limits, place)
+
+
+def read_run_policy(path: Path, policy: Path | None) -> "tuple[Policy, str]":
+    """Return the policy of a file, or where None is given that of the run whose report this is, or the default one.
+
+    Returns:
+        The policy, and where it was written down, for messages.
+
+    Raises:
+        ConfigError: The policy cannot be read.
+    """
     from compress.gate import Policy, read_policy
 
     lock = folder_of(path) / _LOCK
     chosen = policy or (lock if lock.is_file() else None)
-    limits = Policy() if chosen is None else read_policy(chosen)
-    return apply_policy(report, path, limits, "the policy" if chosen is None else f"{chosen}: [gate]")
+    return (Policy(), "the policy") if chosen is None else (read_policy(chosen), f"{chosen}: [gate]")
 
 
 def apply_policy(

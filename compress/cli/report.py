@@ -37,6 +37,14 @@ def add_parser(commands: "Subparsers") -> None:
     parser.add_argument(
         "--marker", metavar="TEXT", help="comment: what its hidden first line has (default: the model's file name)"
     )
+    parser.add_argument(
+        "--import",
+        dest="board",
+        type=Path,
+        metavar="board-report.json",
+        help="put what a build kit measured on its board into this report; exit code of the new verdict",
+    )
+    parser.add_argument("--data", metavar="SPEC", help="with --import: the run's evaluation samples, if no recipe's name")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,6 +53,10 @@ def run(options: argparse.Namespace) -> int:
     from compress.report.json_file import read_report
     from compress.store import write_atomically
 
+    if options.board is not None:
+        from compress.cli.report_import import import_board
+
+        return import_board(options)
     if options.format not in FORMATS:
         raise UsageError(f"unknown format `{options.format}`", hint=suggest(options.format, FORMATS))
     if options.policy is not None and options.format not in _JUDGED:

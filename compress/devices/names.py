@@ -54,11 +54,11 @@ class NamedDevice(BaseModel):
 
 
 class DeviceFile(BaseModel):
-    """The whole file."""
+    """The whole file: a table for each name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    devices: dict[Name, NamedDevice] = {}
+    devices: dict[Name, dict[str, object]] = Field(default_factory=dict)
 
 
 def devices_file() -> Path:
@@ -80,9 +80,17 @@ def read_devices() -> Mapping[str, NamedDevice]:
     if not path.exists():
         return {}
     try:
-        return DeviceFile.model_validate(read_toml(path)).devices
+        tables = DeviceFile.model_validate(read_toml(path)).devices
     except ValidationError as error:
         raise explain(error, str(path), DeviceFile) from None
+    return {name: _read_device(table, f"{path}: [devices.{name}]") for name, table in tables.items()}
+
+
+def _read_device(table: Mapping[str, object], place: str) -> NamedDevice:
+    try:
+        return NamedDevice.model_validate(table)
+    except ValidationError as error:
+        raise explain(error, place, NamedDevice) from None
 
 
 def write_devices(devices: Mapping[str, NamedDevice]) -> Path:
@@ -93,10 +101,12 @@ def write_devices(devices: Mapping[str, NamedDevice]) -> Path:
     """
     path = devices_file()
     try:
-        checked = DeviceFile(devices=dict(devices))
+        checked = DeviceFile(
+            devices={name: device.model_dump(exclude_defaults=True) for name, device in devices.items()}
+        )
     except ValidationError as error:
         raise explain(error, "devices", DeviceFile) from None
-    text = tomli_w.dumps(checked.model_dump(exclude_none=True, exclude_defaults=True))
+    text = tomli_w.dumps(checked.model_dump())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())

@@ -59,7 +59,7 @@ def write_statement(report: Report, folder: Path) -> None:
     names = sorted(
         name
         for path in folder.rglob("*")
-        if path.is_file() and (name := path.relative_to(folder).as_posix()) not in UNLISTED
+        if path.is_file() and (name := path.relative_to(folder).as_posix()).partition("/")[0] not in UNLISTED
     )
     content = {
         "_type": _STATEMENT,

@@ -3,7 +3,10 @@
 The lines are those of a Jetson Orin Nano Super with JetPack 6.2 (L4T R36.4): public recordings, numbers as they came.
 """
 
+import os
 from pathlib import Path
+
+import fake_trtexec
 
 NVPMODEL = "NV Power Mode: MAXN_SUPER\n2\n"
 
@@ -23,6 +26,14 @@ TEGRASTATS = (
     " VDD_IN 6626mW/6625mW VDD_CPU_GPU_CV 1228mW/1230mW VDD_SOC 2380mW/2380mW"
 )
 
+FILES = {
+    "proc/device-tree/model": "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0",
+    "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n",
+    "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n",
+    "sys/class/hwmon/hwmon3/oc1_event_cnt": "0\n",
+    "sys/class/thermal/thermal_zone0/temp": "48312\n",
+}
+
 _CLOCKS_PROGRAM = r"""#!/bin/sh
 here="$(dirname "$0")"
 echo "$@" >> "$here/clocks.calls"
@@ -41,7 +52,7 @@ while true; do echo '{line}'; sleep 0.05; done
 
 def install(folder: Path) -> Path:
     """Write the programs into a folder that is then put on PATH; return the file that says how the clocks are."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "clocks.txt").write_text(CLOCKS, encoding="utf-8")
     (folder / "clocks.state").write_text("as they were\n", encoding="utf-8")
     programs = {
@@ -53,3 +64,14 @@ def install(folder: Path) -> Path:
         (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o755)
     return folder / "clocks.state"
+
+
+def make_jetson(folder: Path, python: str, **trtexec: bool | float) -> dict[str, str]:
+    """Make a whole Jetson: its programs, trtexec among them, and its files; return the environment that it needs."""
+    programs, root = folder / "bin", folder / "root"
+    install(programs)
+    fake_trtexec.install(programs, python, **trtexec)  # type: ignore[arg-type]
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return {"PATH": os.pathsep.join([str(programs), "/usr/bin", "/bin"]), "COMPRESS_SYSTEM_ROOT": str(root)}

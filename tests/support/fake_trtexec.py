@@ -71,7 +71,7 @@ say("I", "Average on 10 runs - GPU latency: 1.22 ms - Host latency: 1.31 ms (enq
 say("I", "")
 if {summary}:
     say("I", "=== Performance summary ===")
-    say("I", "Throughput: 802.4 qps")
+    say("I", "Throughput: %s qps" % (802.4 / slower))
     say("I", "Latency: min = 1.20068 ms, max = 2.61475 ms, mean = 1.24518 ms, median = 1.24023 ms, "
         "percentile(90%) = 1.26 ms, percentile(99%) = 1.5 ms")
     say("I", "Enqueue Time: min = 0.05 ms, max = 0.9 ms, mean = 0.1 ms, median = 0.09 ms, "

@@ -42,15 +42,15 @@ class Server:
         board = self.board
         return replace(board, python=python or board.python, folder=folder or board.folder)
 
-    def start(self, path: str | None = None) -> None:
-        """Start the server; ``path`` is PATH of what it runs."""
+    def start(self, environment: dict[str, str] | None = None) -> None:
+        """Start the server; the environment is added to that of what it runs."""
         config = self.folder / "sshd_config"
         lines = [
             *(f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.folder / 'host_key'}"),
             *(f"AuthorizedKeysFile {self.folder / 'user_key.pub'}", "StrictModes no", "UsePAM no"),
             *("PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin yes"),
             *(f"PidFile {self.folder / 'sshd.pid'}", "LogLevel ERROR"),
-            *([f"SetEnv PATH={path}"] if path else []),
+            *(["SetEnv " + " ".join(f"{name}={value}" for name, value in environment.items())] if environment else []),
         ]
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
@@ -65,6 +65,15 @@ class Server:
                     return
             time.sleep(0.02)
         raise AssertionError("sshd does not listen")
+
+    def name(self, path: Path, name: str) -> None:
+        """Write a file of named devices that has this board."""
+        board = self.board
+        path.write_text(
+            f'[devices.{name}]\naddress = "{board.device}"\npython = "{board.python}"\nfolder = "{board.folder}"\n'
+            f'ssh = "{" ".join(board.ssh)}"\n',
+            encoding="utf-8",
+        )
 
     def cut(self) -> int:
         """Kill every open connection's process, as a pulled cable would; return how many there were."""

@@ -1,5 +1,6 @@
 """What is at the other end: facts about a board, and whether a target's engines run on it."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -156,11 +157,13 @@ def describe_board_machine(facts: BoardFacts, measured_on: str) -> Machine:
 
 def describe_system(board: Mapping[str, str | None]) -> Sequence[str]:
     """Return sentences about a Jetson's system and power mode; none for a board that has neither."""
+    release = re.search(r"R(\d+) .*REVISION: ([\d.]+)", board.get("l4t") or "")
+    mode = re.sub(r"^NV Power Mode: |\s\d+$", "", board.get("power_mode") or "")
     named = {
-        "L4T": board.get("l4t"),
+        "L4T": f"R{release[1]}.{release[2]}" if release else board.get("l4t"),
         "JetPack": board.get("jetpack"),
         "TensorRT": board.get("tensorrt"),
-        "power mode": board.get("power_mode"),
+        "power mode": mode,
         "clocks": board.get("clocks"),
     }
     said = [f"{name} {value}" for name, value in named.items() if value]
