@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  compress devices add my-pi ssh://pi@raspberrypi.local --python ~/ort/bin/python
+  compress devices add my-pi ssh://pi@raspberrypi.local --python '~/ort/bin/python'
   compress devices check my-pi
   compress run model.pt --target raspberry-pi-5 --device my-pi
 

@@ -49,7 +49,12 @@ def ssh_words(board: Board, command: Sequence[str]) -> list[str]:
     }
     words = [*program, "-T", *board.ssh, *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
     port = ["-p", str(board.port)] if board.port is not None else []
-    return [*words, *port, board.login, shlex.join(command)]
+    return [*words, *port, board.login, " ".join(map(_quote, command))]
+
+
+def _quote(word: str) -> str:
+    """Return a word as the board's shell takes it; ``~/`` in front is the user's home there."""
+    return f"~/{shlex.quote(word[2:])}" if word.startswith("~/") and len(word) > 2 else shlex.quote(word)
 
 
 def call_board(board: Board, command: Sequence[str], content: bytes = b"", *, seconds: float) -> Said:

@@ -94,7 +94,7 @@ def _check_onnxruntime(board: Board, facts: BoardFacts, target: Target) -> None:
         raise TargetError(
             f"the Python of {board.device} ({board.python}) has no {' and no '.join(missing)}",
             hint="there: python3 -m venv ~/ort && ~/ort/bin/pip install onnxruntime; here: "
-            "compress devices add NAME ADDRESS --python ~/ort/bin/python",
+            "compress devices add NAME ADDRESS --python '~/ort/bin/python'",
         )
     if target.isa != facts.isa:
         fitting = ["cpu", *(known.name for known in load_targets() if known.isa == facts.isa and known.board is None)]

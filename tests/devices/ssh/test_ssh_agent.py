@@ -18,7 +18,7 @@ from qdq_graphs import samples
 
 from compress.board.keeper import take_lease
 from compress.devices.ssh.agent import Agent, Patience
-from compress.devices.ssh.link import VARIABLE
+from compress.devices.ssh.link import VARIABLE, ssh_words
 from compress.devices.ssh.session import BoardSession, open_on_board, time_on_board
 from compress.errors import ExitCode, TargetError
 from compress.runtimes import open_graph
@@ -331,3 +331,9 @@ def test_a_lease_outlives_nobody(tmp_path: Path) -> None:
     again = take_lease(path, "third")
     assert again is not None
     os.close(again)
+
+
+def test_a_home_is_the_boards_and_everything_else_is_quoted(server: sshd.Server) -> None:
+    words = ssh_words(server.board, ["~/my env/bin/python", "-c", "print('$HOME')", "~other"])
+    assert words[-1] == """~/'my env/bin/python' -c 'print('"'"'$HOME'"'"')' '~other'"""
+    assert "BatchMode=yes" in words
