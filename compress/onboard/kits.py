@@ -39,9 +39,10 @@ def fill_kit(engine: Engine, original: Model, samples: SampleSet, wanted: int | 
         return engine
     graph = engine.folder / ORIGINAL_GRAPH
     write_atomically(graph, original.to_bytes())
-    described, files = _write_samples(engine.folder, original, samples, wanted)
     path = engine.folder / _KIT
     facts = json.loads(path.read_text(encoding="utf-8"))
+    batch = min(MAX_BATCH, facts["max_batch"])
+    described, files = _write_samples(engine.folder, original, samples, wanted, batch)
     facts |= {"original_sha256": hash_file(graph), "samples": described}
     write_atomically(path, (json.dumps(facts, indent=2, sort_keys=True) + "\n").encode())
     kept = [file.path for file in engine.files]
@@ -49,7 +50,7 @@ def fill_kit(engine: Engine, original: Model, samples: SampleSet, wanted: int | 
 
 
 def _write_samples(
-    folder: Path, original: Model, samples: SampleSet, wanted: int | None
+    folder: Path, original: Model, samples: SampleSet, wanted: int | None, batch: int
 ) -> tuple[dict[str, JsonValue], list[Path]]:
     """Write the raw inputs, one file for each; return what kit.json says of them, and the files."""
     first = next(iter(samples.batches(1))).inputs
@@ -59,16 +60,16 @@ def _write_samples(
     files = [folder / f"samples-{number}.bin" for number in range(len(each))]
     streams = [path.open("wb") for path in files]
     try:
-        for batch in picked.batches(MAX_BATCH):
+        for part in picked.batches(batch):
             for name, stream in zip(each, streams, strict=True):
-                stream.write(np.ascontiguousarray(batch.inputs[name]).tobytes())
+                stream.write(np.ascontiguousarray(part.inputs[name]).tobytes())
     finally:
         for stream in streams:
             stream.close()
     fixed = fixed_batch(original)
     described: dict[str, JsonValue] = {
         "count": len(picked),
-        "batch": fixed or MAX_BATCH,
+        "batch": fixed or batch,
         "fixed": fixed is not None,
         "files": [path.name for path in files],
         "bytes": [array.nbytes for array in each.values()],

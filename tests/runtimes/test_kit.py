@@ -109,7 +109,7 @@ def test_a_kit_for_the_dla_lets_the_gpu_do_what_it_does_not_take(folder: Path) -
     assert build.index("--allowGPUFallback") == build.index("--useDLACore=0") + 1
     assert build[-3:] == ["--minShapes=x:1x2x8x8", "--optShapes=x:1x2x8x8", "--maxShapes=x:1x2x8x8"]
     assert "--useDLACore=0" in measure_arguments(facts)
-    assert "--useDLACore=0" in compute_arguments(facts, 1, {"x": "x.bin"}, "y.json")
+    assert "--useDLACore=0" in compute_arguments(facts, {"x": [1, 2, 8, 8]}, {"x": "x.bin"}, "y.json")
 
 
 def test_the_original_is_measured_without_the_dla(folder: Path) -> None:
