@@ -21,7 +21,7 @@ def check_memory(measured: Measurements, policy: Policy, raw: RawMeasurements | 
 
 def check_energy(measured: Measurements, policy: Policy, raw: RawMeasurements | None) -> RuleOutcome:  # noqa: ARG001
     """Return whether a call takes at most ``max_energy`` joules."""
-    energy = None if measured.energy is None else measured.energy.compressed
+    energy = None if measured.energy is None else measured.energy.compressed_joules
     return _check("energy", "An energy", "A call takes", energy, policy.max_energy, "joules")
 
 

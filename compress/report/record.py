@@ -196,13 +196,6 @@ class PeakMemory(_Record):
     compressed_peak: int
 
 
-class Energy(_Record):
-    """Joules that a call takes; None where only the engine's was measured."""
-
-    baseline: float | None
-    compressed: float
-
-
 class VerdictRecord(_Record):
     """What the gate says; each reason is a sentence."""
 

@@ -8,6 +8,7 @@ from compress.report.speed_record import Energy
 from compress.report.units import (
     format_bytes,
     format_fraction,
+    format_joules,
     format_points,
     format_ratio,
     format_seconds,
@@ -126,21 +127,20 @@ def _energy_rows(energy: Energy | None) -> tuple[Row, ...]:
         return ()
     rows = []
     if energy.compressed_watts is not None:
-        rows.append(Row("power", _format(energy.baseline_watts, "W"), _format(energy.compressed_watts, "W"), ""))
+        rows.append(Row("power", _watts(energy.baseline_watts), _watts(energy.compressed_watts), ""))
     if energy.compressed_joules is not None:
         before, after = energy.baseline_joules, energy.compressed_joules
         less = f"{format_ratio(before / after)} less" if before else ""
-        rows.append(Row("energy an inference", _format(before, "J"), _format(after, "J"), less))
+        rows.append(
+            Row("energy an inference", "" if before is None else format_joules(before), format_joules(after), less)
+        )
     if energy.throttled:
         rows.append(Row("THROTTLED", "", "", ", ".join(energy.throttled)))
     return tuple(rows)
 
 
-def _format(value: float | None, unit: str) -> str:
-    """Return ``"6.63 W"`` or, of small values, ``"7.41 mJ"``; nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.3g} {unit}" if value >= 1 else f"{value * 1000:.3g} m{unit}"
+def _watts(watts: float | None) -> str:
+    return "" if watts is None else f"{watts:.3g} W"
 
 
 def describe_attempts(target: TargetRecord) -> tuple[str, ...]:

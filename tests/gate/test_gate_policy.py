@@ -5,7 +5,8 @@ from small_reports import accuracy, engine, latency, measurements
 
 from compress.errors import ConfigError
 from compress.gate import Policy, accuracy_budget, check_rules, judge, make_policy, misses_budget, read_policy
-from compress.report.record import Energy, PeakMemory
+from compress.report.record import PeakMemory
+from compress.report.speed_record import Energy
 
 
 def test_a_preset_is_a_share_of_the_originals_accuracy_and_takes_the_place_of_the_default_drop() -> None:
@@ -77,7 +78,13 @@ def test_p99_memory_and_energy_have_their_limits() -> None:
     record = measurements(accuracy_record=accuracy(), engine_record=engine(), latency_record=latency()).model_copy(
         update={
             "memory": PeakMemory(baseline_peak=9_000_000, compressed_peak=4_000_000),
-            "energy": Energy(baseline=None, compressed=0.004),
+            "energy": Energy(
+                baseline_joules=None,
+                compressed_joules=0.004,
+                baseline_watts=None,
+                compressed_watts=None,
+                method="a test",
+            ),
         }
     )
     table = {"max_p99": "5ms", "max_memory": "5MB", "max_energy": "5mJ"}
