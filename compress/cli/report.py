@@ -44,7 +44,9 @@ def add_parser(commands: "Subparsers") -> None:
         metavar="board-report.json",
         help="put what a build kit measured on its board into this report; exit code of the new verdict",
     )
-    parser.add_argument("--data", metavar="SPEC", help="with --import: the run's evaluation samples, if no recipe's name")
+    parser.add_argument(
+        "--data", metavar="SPEC", help="with --import: the run's evaluation samples, if no recipe's name"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
