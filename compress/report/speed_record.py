@@ -151,10 +151,10 @@ class Energy(Record):
         method: Where the watts come from.
     """
 
-    baseline_joules: float | None
-    compressed_joules: float | None
-    baseline_watts: float | None
-    compressed_watts: float | None
+    baseline_joules: float | None = None
+    compressed_joules: float | None = None
+    baseline_watts: float | None = None
+    compressed_watts: float | None = None
     rails: dict[str, float] = Field(default_factory=dict)
     temperature_celsius: float | None = None
     throttled: tuple[str, ...] = ()

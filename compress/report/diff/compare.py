@@ -91,7 +91,7 @@ def _peak(target: TargetRecord) -> float | None:
 
 
 def _joules(target: TargetRecord) -> float | None:
-    return None if target.energy is None else target.energy.compressed
+    return None if target.energy is None else target.energy.compressed_joules
 
 
 def _compare_readings(

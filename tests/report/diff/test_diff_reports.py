@@ -13,9 +13,9 @@ from compress.report.diff.record import Difference
 from compress.report.diff.rows import change_rows, layer_rows, summarize, target_rows
 from compress.report.layer_record import LayerRecord
 from compress.report.measurements import RawMeasurements
-from compress.report.record import Energy, Fidelity, PeakMemory, Report, Size, TargetRecord, Tool, VerdictRecord
+from compress.report.record import Fidelity, PeakMemory, Report, Size, TargetRecord, Tool, VerdictRecord
 from compress.report.schema import schema_path
-from compress.report.speed_record import LayerBound
+from compress.report.speed_record import Energy, LayerBound
 
 FAILED = VerdictRecord(status="fail", exit_code=10, reasons=("Too much was lost.",))
 
@@ -190,7 +190,7 @@ def test_readings_without_an_interval_are_shown_and_not_judged(cpu: str, word: s
     readings = [
         {
             "memory": PeakMemory(baseline_peak=9_000_000, compressed_peak=peak),
-            "energy": Energy(baseline=None, compressed=joules),
+            "energy": Energy(compressed_joules=joules, method="a test"),
         }
         for peak, joules in ((4_000_000, 0.002), (3_000_000, 0.001))
     ]
