@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.cli.policy_flags import FLAGS, add_policy_flags, given_limits
+from compress.cli.policy_flags import FLAGS, REGRESSION, add_policy_flags, given_limits
 
 if TYPE_CHECKING:
     from compress.cli import Subparsers
-    from compress.gate import RuleOutcome
-    from compress.report.record import VerdictRecord
+    from compress.gate import Policy, RuleOutcome
+    from compress.report.record import Report, VerdictRecord
 
     Outcomes = list[tuple[str, tuple[RuleOutcome, ...]]]
 
@@ -28,6 +28,12 @@ def add_parser(commands: "Subparsers") -> None:
         "--policy", type=Path, metavar="FILE", help="a TOML file with a [gate] table; flags win over it"
     )
     add_policy_flags(parser.add_argument_group("policy ([gate])"), FLAGS)
+    regression = parser.add_argument_group("regression against an earlier report")
+    regression.add_argument(
+        "--baseline", type=Path, metavar="REPORT", help="the report of the engine that this one must not be worse than"
+    )
+    regression.add_argument("--allow-other-machine", action="store_true", help="compare latencies of two machines")
+    add_policy_flags(regression, REGRESSION)
     parser.add_argument("--json", action="store_true", help="print the outcomes as JSON")
 
 
@@ -39,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
     from compress.report.json_file import read_report
 
     policy = Policy() if options.policy is None else read_policy(options.policy)
-    policy = override_policy(policy, given_limits(options, FLAGS))
+    policy = override_policy(policy, given_limits(options, FLAGS | REGRESSION))
+    _check_flags(options)
     report = read_report(options.report)
     if not report.targets:
         raise ConfigError(
@@ -47,12 +54,51 @@ def run(options: argparse.Namespace) -> int:
         )
     place = "the policy" if options.policy is None else f"{options.policy}: [gate]"
     outcomes = apply_policy(report, options.report, policy, place)
+    if options.baseline is not None:
+        outcomes = _add_regressions(outcomes, report, policy, options)
     verdict = worst([conclude(rules) for _, rules in outcomes], [name for name, _ in outcomes])
     if options.json:
         _print_json(outcomes, verdict)
     else:
         _print_text(outcomes, verdict)
     return verdict.exit_code
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    from compress.errors import UsageError
+
+    for name, value in (
+        ("allow_other_machine", options.allow_other_machine),
+        *given_limits(options, REGRESSION).items(),
+    ):
+        if value and options.baseline is None:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} means nothing without --baseline", hint=f"add --baseline REPORT, or leave {flag}")
+
+
+def _add_regressions(
+    outcomes: "Outcomes", report: "Report", policy: "Policy", options: argparse.Namespace
+) -> "Outcomes":
+    """Return the outcomes with those of both rules on regression behind them."""
+    from compress.cli.judged import read_sides
+    from compress.gate import check_regressions
+    from compress.report.json_file import read_report
+
+    before = read_sides(read_report(options.baseline), options.baseline)
+    after = read_sides(report, options.report)
+    rules = dict(outcomes)
+    return [
+        (
+            name,
+            (
+                *rules.get(name, ()),
+                *check_regressions(
+                    before.get(name), after.get(name), policy, other_machine=options.allow_other_machine
+                ),
+            ),
+        )
+        for name in dict.fromkeys([*after, *before])
+    ]
 
 
 def _print_text(outcomes: "Outcomes", verdict: "VerdictRecord") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from compress.gate import Policy, RuleOutcome
+    from compress.gate import Policy, RuleOutcome, Side
     from compress.report.record import Report
     from compress.report.sarif.places import Place
 
@@ -98,6 +98,22 @@ def judge_again(report: "Report", path: Path, policy: Path) -> "Report":
     targets = tuple(target.model_copy(update={"verdict": verdict}) for target, verdict in pairs)
     verdict = worst(verdicts, [name for name, _ in outcomes])
     return report.model_copy(update={"targets": targets, "verdict": verdict})
+
+
+def read_sides(report: "Report", path: Path) -> "dict[str, Side]":
+    """Return the targets of a report by name, with every sample's outcome where the report names a file of them.
+
+    Raises:
+        ConfigError: That file is not there or damaged.
+    """
+    from compress.gate import Side
+    from compress.report.measurements import read_measurements
+
+    sides = {}
+    for target in report.targets:
+        raw = None if target.measurements is None else read_measurements(target.measurements, folder_of(path))
+        sides[target.target] = Side(report, target, raw, str(path))
+    return sides
 
 
 def locate_rule(identifier: str, report: "Report", path: Path, policy: Path | None) -> "Place":

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Final
 
-FLAGS: Final[Mapping[str, tuple[str, str]]] = {
+FLAGS: Final = {
     "preset": ("NAME", "mlperf-99 or mlperf-99.9: percent of the original's metric that must remain"),
     "max_drop": ("POINTS", "accuracy that may be lost (default 1.0)"),
     "max_drop_relative": ("PERCENT", "share of the original's metric that may be lost"),
@@ -23,7 +23,7 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "inconclusive": ("fail|undecided|pass", "what an interval on both sides of its limit is (default undecided)"),
 }
 """Metavar and help of each key."""
-REGRESSION: Final[Mapping[str, tuple[str, str]]] = {
+REGRESSION: Final = {
     "max_accuracy_regression": ("POINTS", "accuracy that may be lost against the baseline (default 0.5)"),
     "max_latency_regression": ("PERCENT", "how much slower than the baseline it may be (default 5)"),
 }

@@ -7,6 +7,7 @@ a pass.
 from compress.gate.accuracy import accuracy_budget, misses_budget
 from compress.gate.outcome import RULE_KEYS, RuleOutcome
 from compress.gate.policy import DEFAULT_MAX_DROP_POINTS, Policy, make_policy, override_policy, read_policy
+from compress.gate.regression import Side, check_regressions
 from compress.gate.verdict import best_record, check_rules, conclude, judge, worst
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "RULE_KEYS",
     "Policy",
     "RuleOutcome",
+    "Side",
     "accuracy_budget",
     "best_record",
+    "check_regressions",
     "check_rules",
     "conclude",
     "judge",

@@ -199,3 +199,40 @@ def test_a_policy_that_makes_no_sense_is_exit_2_with_the_place(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {policy}: [gate]: {message}")
     assert "\nhint: " in error
+
+
+def test_a_report_is_held_against_an_earlier_one(sampled: Path, capsys: Output) -> None:
+    assert gate(sampled, "--max-drop", "1", "--baseline", str(sampled), "--json") == 13  # ten samples decide nothing
+    rules = json.loads(capsys.readouterr().out)["targets"][0]["rules"]
+    assert [rule["rule"] for rule in rules] == ["accuracy", "accuracy-regression", "latency-regression"]
+    assert [rule["status"] for rule in rules] == ["pass", "inconclusive", "pass"]
+    lenient = ("--max-accuracy-regression", "60", "--max-latency-regression", "10")
+    assert gate(sampled, "--baseline", str(sampled), *lenient) == 0
+
+
+def test_a_target_that_the_report_no_longer_has_is_told(tmp_path: Path, capsys: Output) -> None:
+    for name, targets in (("old", (cpu_target(), jetson_target())), ("new", (cpu_target(),))):
+        (tmp_path / name).mkdir()
+        write_report(report(*targets), tmp_path / name / "report.json")
+    assert gate(tmp_path / "new", "--baseline", str(tmp_path / "old")) == 13
+    assert "accuracy-regression: The report has no such target" in capsys.readouterr().out
+
+
+def test_another_machine_is_exit_2_unless_that_is_wanted(tmp_path: Path, capsys: Output) -> None:
+    target = cpu_target()
+    other = target.model_copy(update={"device": target.device.model_copy(update={"cpu": "Another CPU"})})
+    for name, one in (("old", target), ("new", other)):
+        (tmp_path / name).mkdir()
+        write_report(report(one), tmp_path / name / "report.json")
+    flags = ("--baseline", str(tmp_path / "old"), "--max-accuracy-regression", "2")
+    assert gate(tmp_path / "new", *flags) == 2
+    error = capsys.readouterr().err
+    assert "the machines differ: cpu Imaginary CPU and Another CPU" in error
+    assert "hint: measure both on one machine; --allow-other-machine" in error
+    assert gate(tmp_path / "new", *flags, "--allow-other-machine") == 0
+
+
+@pytest.mark.parametrize("flags", [("--allow-other-machine",), ("--max-latency-regression", "3")])
+def test_flags_of_regression_need_a_baseline(stored: Path, flags: tuple[str, ...], capsys: Output) -> None:
+    assert gate(stored, *flags) == 2
+    assert f"{flags[0]} means nothing without --baseline" in capsys.readouterr().err

@@ -23,7 +23,8 @@ from compress.report.measurements import RawMeasurements
 from compress.report.record import Accuracy
 
 _SEED: Final = 0
-_PROPORTIONS: Final = ("top1", "top5")
+PROPORTIONS: Final = ("top1", "top5")
+"""Metrics that are a share of samples, by name."""
 
 
 def compare_accuracy(
@@ -46,7 +47,7 @@ def compare_accuracy(
     change = AccuracyChange(
         metric=after.metric,
         unit=after.unit,
-        higher_is_better=_is_higher_better(after),
+        higher_is_better=is_higher_better(after),
         before=before.compressed,
         after=after.compressed,
         change=after.compressed - before.compressed,
@@ -62,7 +63,8 @@ def compare_accuracy(
     return _compare_paired(change, raw[0], raw[1])
 
 
-def _is_higher_better(accuracy: Accuracy) -> bool:
+def is_higher_better(accuracy: Accuracy) -> bool:
+    """Return whether a larger number of the metric is a better one."""
     if accuracy.higher_is_better is not None:
         return accuracy.higher_is_better
     if accuracy.metric in METRICS:
@@ -84,7 +86,7 @@ def _noted(change: AccuracyChange, note: str) -> AccuracyChange:
 
 def _compare_apart(change: AccuracyChange, why: str) -> AccuracyChange:
     """Return the change with the interval that two measurements have which are not paired; it is wider."""
-    if change.metric not in _PROPORTIONS:
+    if change.metric not in PROPORTIONS:
         return _noted(change, why)
     shares = zip((change.before, change.after), change.samples, strict=True)
     first, second = (proportion(round(share * samples), samples) for share, samples in shares)
@@ -92,7 +94,7 @@ def _compare_apart(change: AccuracyChange, why: str) -> AccuracyChange:
 
 
 def _compare_paired(change: AccuracyChange, before: RawMeasurements, after: RawMeasurements) -> AccuracyChange:
-    found = _pair(change.metric, before, after)
+    found = pair_scores(change.metric, before, after)
     if isinstance(found, str):
         return _compare_apart(change, f"not paired: {found}")
     first, second, reduce = found
@@ -107,12 +109,17 @@ def _compare_paired(change: AccuracyChange, before: RawMeasurements, after: RawM
     return _with_estimate(change.model_copy(update={"paired": True}), estimate, equal=equal)
 
 
-def _pair(
+def pair_scores(
     metric: str, before: RawMeasurements, after: RawMeasurements
 ) -> tuple[Floats, Floats, Callable[[Floats], float] | None] | str:
     """Return the score rows [samples, k] of both engines and the metric of such rows, or why they cannot be paired.
 
     The metric is None for a share of samples.
+
+    Args:
+        metric: Its name.
+        before: What was stored beside the first report.
+        after: The same of the second.
     """
     if before.samples != after.samples or not before.samples:
         return f"{before.samples} and {after.samples} samples are stored"
@@ -129,7 +136,7 @@ def _pair(
     first, second = (
         each[:, np.newaxis].astype(np.float64) for each in (before.compressed_score, after.compressed_score)
     )
-    return first, second, None if metric in _PROPORTIONS else lambda rows: float(rows.mean())
+    return first, second, None if metric in PROPORTIONS else lambda rows: float(rows.mean())
 
 
 def _find_reduce(metric: str) -> Reduce | None:

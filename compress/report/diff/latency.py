@@ -38,7 +38,7 @@ def compare_latency(before: TargetRecord, after: TargetRecord, reports: tuple[Re
     why = _differences(before.device, after.device, first, second)
     if why:
         return change.model_copy(update={"notes": tuple(why)})
-    if _have_one_yardstick(before, after, reports):
+    if have_one_yardstick(before, after, reports):
         least, note = LEAST_CHANGE, "both against the original in the same run"
         ratio = independent_ratio(_speedup(second), _speedup(first))
     else:
@@ -67,12 +67,16 @@ def _find_word(ratio: Estimate, least: float) -> Word:
     return "no sure difference"
 
 
+def machine_differences(before: Machine, after: Machine) -> str:
+    """Return which facts of two machines are not the same, with both values; empty where times may be compared."""
+    names = {name: (getattr(before, name), getattr(after, name)) for name in _SAME}
+    return ", ".join(f"{name.replace('_', ' ')} {a} and {b}" for name, (a, b) in names.items() if a != b)
+
+
 def _differences(before: Machine, after: Machine, first: Latency, second: Latency) -> list[str]:
     found = []
-    if not same_machine(before, after):
-        names = {name: (getattr(before, name), getattr(after, name)) for name in _SAME}
-        told = [f"{name.replace('_', ' ')} {a} and {b}" for name, (a, b) in names.items() if a != b]
-        found.append(f"other machines: {', '.join(told)}")
+    if others := machine_differences(before, after):
+        found.append(f"other machines: {others}")
     if first.threads != second.threads:
         found.append(f"{first.threads} and {second.threads} threads")
     if first.batch != second.batch:
@@ -80,7 +84,7 @@ def _differences(before: Machine, after: Machine, first: Latency, second: Latenc
     return found
 
 
-def _have_one_yardstick(before: TargetRecord, after: TargetRecord, reports: tuple[Report, Report]) -> bool:
+def have_one_yardstick(before: TargetRecord, after: TargetRecord, reports: tuple[Report, Report]) -> bool:
     """Return whether the original engine was the same in both runs: the same model, the same runtime."""
     sources = {report.source.sha256 for report in reports}
     versions = {tuple(report.tool.packages.get(name) for name in _RUNTIMES) for report in reports}
