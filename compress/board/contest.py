@@ -19,7 +19,7 @@ ROUNDS = 4
 
 
 def measure(
-    program: str, kit: dict[str, Any], folder: Path, engines: list[str], progress: Callable[[str], None]
+    program: str, kit: dict[str, Any], folder: Path, engines: list[str], progress: Callable[[str, int, int], None]
 ) -> dict[str, Any]:
     """Return the measurements of the last engine, and of the first beside it where there are two.
 
@@ -35,13 +35,14 @@ def measure(
     try:
         with Watch() as watch:
             for number, name in enumerate(order):
-                progress(f"measuring {name} ({number + 1} of {len(order)})")
+                progress("latency", number, len(order))
                 before, start = read_throttling(), time.monotonic()
                 block = trtexec.measure(program, kit, folder, engine=name, seconds=share)
                 slowed = describe_throttling(before, read_throttling())
                 # The warm-up and the loading come first: power is that of the measured seconds.
                 power = watch.summarize(max(start, time.monotonic() - share), time.monotonic())
                 found[name].append(block)
+                progress("latency", number + 1, len(order))
                 blocks.append({"engine": name, "queries": len(block.seconds), "power": power, "throttled": slowed})
     except Failed as failure:
         return {"latency": None, "notes": [str(failure)]}

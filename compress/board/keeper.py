@@ -195,6 +195,8 @@ class Keeper:
     def _take(self, message: Message) -> None:
         operation, number = message.head["op"], message.head.get("id")
         if operation == "ping":
+            with self._lock:
+                self._send(Message({"status": self._service.status}))
             return
         if operation == "goodbye":
             self._ended.set()

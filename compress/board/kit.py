@@ -19,7 +19,7 @@ from .outputs import compute_outputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Progress = Callable[[str], None]
+    Progress = Callable[[str, int, int], None]
 
 SCHEMA = "compress.board-report/1"
 REPORT = "board-report.json"
@@ -45,9 +45,11 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+def _tell(task: str, done: int, total: int) -> None:
+    """Print where it is, each task ten times at most."""
+    if done * 10 // max(total, 1) > (done - 1) * 10 // max(total, 1) or done == 0:
+        sys.stderr.write(f"{task}: {done} of {total}\n")
+        sys.stderr.flush()
 
 
 def make_report(folder: Path, *, lock_clocks: bool, progress: Progress) -> dict[str, object]:
@@ -59,15 +61,17 @@ def make_report(folder: Path, *, lock_clocks: bool, progress: Progress) -> dict[
     kit = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
     _check_graphs(kit, folder)
     program = trtexec.find_trtexec()
-    progress("building the engine")
+    engines = 1 if kit.get("original_sha256") is None else 2
+    progress("build", 0, engines)
     built, version = _build(program, kit, folder, trtexec.GRAPH, trtexec.ENGINE)
+    progress("build", 1, engines)
     original, notes = _build_original(program, kit, folder, progress)
     measured: dict[str, Any] = {"latency": None, "notes": ["trtexec was not found: latency is not measured"]}
     outputs = None
     if program is not None:
         with LockedClocks(folder) if lock_clocks else contextlib.nullcontext():
-            engines = [trtexec.ENGINE] if original is None else [ORIGINAL_ENGINE, trtexec.ENGINE]
-            measured = contest.measure(program, kit, folder, engines, progress)
+            names = [trtexec.ENGINE] if original is None else [ORIGINAL_ENGINE, trtexec.ENGINE]
+            measured = contest.measure(program, kit, folder, names, progress)
         outputs, said = compute_outputs(program, kit, folder, progress)
         notes += [*said, *trtexec.describe_sparsity((folder / "build.log").read_text(errors="replace"))]
     return {
@@ -116,8 +120,9 @@ def _build_original(
     """Return what was built of the original, or None; and why not."""
     if kit.get("original_sha256") is None or program is None:
         return None, []
-    progress("building the original's engine")
     try:
-        return _build(program, kit, folder, ORIGINAL_GRAPH, ORIGINAL_ENGINE)[0], []
+        built = _build(program, kit, folder, ORIGINAL_GRAPH, ORIGINAL_ENGINE)[0]
+        progress("build", 2, 2)
+        return built, []
     except Failed as failure:
         return None, [f"the original is not measured: {failure}"]

@@ -19,7 +19,7 @@ BATCH_OUTPUT = "outputs.json"
 
 
 def compute_outputs(
-    program: str, kit: dict[str, Any], folder: Path, progress: Callable[[str], None]
+    program: str, kit: dict[str, Any], folder: Path, progress: Callable[[str, int, int], None]
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Return ``{name: {shape, float32}}`` of all samples of a kit, and notes; None where it has none or trtexec fails.
 
@@ -32,7 +32,7 @@ def compute_outputs(
     shapes: dict[str, list[int]] = {}
     count, batch = samples["count"], samples["batch"]
     for start in range(0, count, batch):
-        progress(f"computing samples {start + 1} to {min(start + batch, count)} of {count}")
+        progress("samples", start, count)
         wanted = min(batch, count - start)
         # An engine of fixed shape takes a whole batch only: the rest is filled up and cut off.
         size = batch if samples["fixed"] else wanted
@@ -46,6 +46,7 @@ def compute_outputs(
             each = len(entry["values"]) // shape[0]
             found.setdefault(entry["name"], array("f")).extend(entry["values"][: wanted * each])
             shapes[entry["name"]] = [count, *shape[1:]]
+    progress("samples", count, count)
     return {name: {"shape": shapes[name], "float32": _encode(values)} for name, values in found.items()}, []
 
 

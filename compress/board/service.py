@@ -31,7 +31,7 @@ class Service:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._engines: dict[str, Any] = {}
-        self.status = ""
+        self.status: tuple[str, int, int] | None = None
         self._operations: dict[str, Callable[[dict[str, Any], bytes], Message]] = {
             "facts": self._facts,
             "put": self._put,
@@ -105,8 +105,8 @@ class Service:
             return Message(time_in_turn(first, second, feed, seconds=head["seconds"], rounds=head["rounds"]))
 
     def _kit(self, head: dict[str, Any], payload: bytes) -> Message:  # noqa: ARG002
-        def tell(text: str) -> None:
-            self.status = text
+        def tell(task: str, done: int, total: int) -> None:
+            self.status = (task, done, total)
 
         report = kit.make_report(self._folder, lock_clocks=head["lock_clocks"], progress=tell)
         return Message({}, json.dumps(report, indent=2, sort_keys=True).encode())

@@ -88,10 +88,14 @@ def _run_kit(
 
 
 def _follow(agent: Agent, engine: Engine, plan: Plan, progress: Progress) -> Message:
-    task = f"{engine.target}: build and measure on {agent.board.device}"
-    progress(task, 0, 1)
-    answer = agent.call("kit", {"lock_clocks": plan.options.lock_clocks}, seconds=_KIT_SECONDS)
-    progress(task, 1, 1)
+    where = f"{engine.target} on {agent.board.device}"
+    answer = agent.call(
+        "kit",
+        {"lock_clocks": plan.options.lock_clocks},
+        seconds=_KIT_SECONDS,
+        progress=lambda task, done, total: progress(f"{where}: {task}", done, total),
+    )
+    progress(f"{where}: samples", 1, 1)
     return answer
 
 

@@ -21,6 +21,9 @@ from compress.store import hash_file
 CHUNK: Final = 4 << 20
 """Bytes of a file in one message: what a dropped link costs at most."""
 
+Told = Callable[[str, int, int], None] | None
+"""Told a task, what is done of it, and what there is to do."""
+
 _GOODBYES = 2
 
 LEASE: Final = "/tmp/edge-compress.lease"  # noqa: S108 - every user of the board must find it
@@ -43,7 +46,7 @@ class Patience:
     call: float = 900.0
     reconnect: float = 60.0
     grace: float = 180.0
-    ping: float = 15.0
+    ping: float = 3.0
 
 
 class Agent:
@@ -72,6 +75,7 @@ class Agent:
         payload: bytes = b"",
         *,
         seconds: float | None = None,
+        progress: Told = None,
     ) -> Message:
         """Return the agent's answer; a request that a dropped link swallowed is sent again, and done once.
 
@@ -80,6 +84,7 @@ class Agent:
             head: Its settings.
             payload: The bytes that go with it.
             seconds: How long the answer may take.
+            progress: Told what the board is at, every few seconds.
 
         Raises:
             TargetError: The board says no, takes too long, or cannot be reached any more.
@@ -89,7 +94,7 @@ class Agent:
         allowed = self._patience.call if seconds is None else seconds
         deadline, dropped = time.monotonic() + allowed, None
         while True:
-            answer = self._exchange(request, deadline)
+            answer = self._exchange(request, deadline, progress)
             if answer is not None:
                 return self._checked(answer)
             if time.monotonic() >= deadline:
@@ -157,7 +162,7 @@ class Agent:
         except (TargetError, OSError, ValueError, subprocess.TimeoutExpired):
             return False
 
-    def _exchange(self, request: Message, deadline: float) -> Message | None:
+    def _exchange(self, request: Message, deadline: float, progress: Told) -> Message | None:
         """Return the answer, or None where the link dropped or the time is over."""
         with self._lock:
             if self._process is None:
@@ -174,6 +179,8 @@ class Agent:
             while (answer := read_message(process.stdout)) is not None:
                 if answer.head.get("id") == request.head["id"]:
                     return answer
+                if progress is not None and answer.head.get("status"):
+                    progress(*answer.head["status"])
         except BrokenFrame as error:
             raise TargetError(
                 f"{self.board.device} prints something of its own: {str(error)[:80]!r}",
