@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-USAGE = "usage: board.pyz kit [--lock-clocks] | facts | start … | relay … | guard …\n"
+USAGE = "usage: board.pyz kit [--lock-clocks] | facts | start … | relay … | guard … | serve MODEL\n"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -33,6 +33,8 @@ def _find(name: str) -> Callable[[list[str]], int] | None:
         from .keeper import main as command
     elif name == "relay":
         from .relay import main as command
+    elif name == "serve":
+        from .serve import main as command
     else:
         return None
     return command

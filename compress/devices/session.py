@@ -1,7 +1,6 @@
 """A session of an ONNX engine on an emulated CPU."""
 
 import contextlib
-import json
 import os
 import subprocess
 import tempfile
@@ -13,11 +12,12 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.devices import worker
+from compress.board.frames import BrokenFrame, Message, pack_arrays, read_message, unpack_arrays, write_message
 from compress.devices.cpus import EmulatedCpu
 from compress.devices.qemu import Launch, plan_launch
 from compress.errors import TargetError
 from compress.runtimes import Feed
+from compress.runtimes.kit.archive import NAME, pack_board
 
 CALL_SECONDS = 900.0
 """Float convolutions take long under emulation, and the cores may be busy."""
@@ -35,15 +35,18 @@ class EmulatedSession:
         self._seconds = seconds
         self._expired = False
         self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._scratch = tempfile.TemporaryDirectory()
+        program = Path(self._scratch.name) / NAME
+        program.write_bytes(pack_board())
         self._process = subprocess.Popen(  # noqa: S603 - our own worker under the emulator that was found
-            [*launch.words, worker.__file__, str(model)],
+            [*launch.words, str(program), "serve", str(model)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
             env=_environment(launch),
         )
         try:
-            self.versions: dict[str, str] = json.loads(self._exchange(None))
+            self.versions: dict[str, str] = self._exchange(None).head
         except BaseException:
             self.close()
             raise
@@ -54,20 +57,22 @@ class EmulatedSession:
         Raises:
             TargetError: The engine failed there, or took too long.
         """
-        return worker.unpack_arrays(self._exchange(worker.pack_arrays(feed)))
+        described, payload = pack_arrays(dict(feed))
+        answer = self._exchange(Message({"arrays": described}, payload))
+        return unpack_arrays(answer.head["arrays"], answer.payload)
 
-    def _exchange(self, content: bytes | None) -> bytes:
-        """Send one frame, or none, and return the next that comes back."""
+    def _exchange(self, content: Message | None) -> Message:
+        """Send one message, or none, and return the next that comes back."""
         assert self._process.stdin is not None  # noqa: S101 - opened as pipes above
         assert self._process.stdout is not None  # noqa: S101
         timer = threading.Timer(self._seconds, self._expire)
         timer.start()
         reply = None
         try:
-            with contextlib.suppress(OSError, ValueError):  # it ended: what it said last is told below
+            with contextlib.suppress(OSError, ValueError, BrokenFrame):  # it ended: what it said last is told below
                 if content is not None:
-                    worker.write_frame(self._process.stdin, content)
-                reply = worker.read_frame(self._process.stdout)
+                    write_message(self._process.stdin, content)
+                reply = read_message(self._process.stdout)
         finally:
             timer.cancel()
         if reply is None:
@@ -97,6 +102,7 @@ class EmulatedSession:
         """End the process."""
         self._end()
         self._messages.close()
+        self._scratch.cleanup()
 
     def _end(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
