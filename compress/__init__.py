@@ -20,12 +20,12 @@ __version__ = "0.1.0"
 __all__ = ["CompressError", "Report", "__version__", "load_target", "run"]
 
 
-def run(model: "str | Path", *, targets: "list[str] | tuple[str, ...]", **options: Any) -> "Report":
+def run(model: "str | Path | None" = None, *, targets: "list[str] | tuple[str, ...]" = (), **options: Any) -> "Report":
     """Return the report of a model taken to its targets; prints nothing.
 
     Args:
-        model: Path of the model file.
-        targets: Names of targets.
+        model: Path of the model file; None for that of the lock, with ``locked=Path("recipe.lock.toml")``.
+        targets: Names of targets; none with ``locked``.
         **options: The fields of :class:`compress.options.RunOptions`: ``data``, ``evaluation``, ``out``, ``recipe``, …
 
     Raises:

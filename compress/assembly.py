@@ -58,7 +58,7 @@ def describe_run(
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=plan.options.command,
-        tool=Tool(version=__version__, packages=_versions()),
+        tool=Tool(version=__version__, packages=list_versions()),
         seed=plan.options.seed,
         source=describe_source(source, export_check),
         data=describe_data(data),
@@ -216,7 +216,8 @@ def _split_steps(records: tuple[TargetRecord, ...]) -> tuple[tuple[Step, ...], t
     return records[0].steps[:shared], own
 
 
-def _versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
+    """Return the versions of the installed packages that a result depends on."""
     found = {}
     for package in PACKAGES:
         try:

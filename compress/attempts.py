@@ -52,7 +52,7 @@ def run_target(
     tried: list[TargetRecord] = []
     kept = source.model
     problems: list[str] = []
-    for number, steps in enumerate(plan.recipe.attempts):
+    for number, steps in enumerate(plan.attempts(target.name)):
         if number >= plan.recipe.contest and not misses_budget(best_record(tried), plan.policy):
             break
         try:
@@ -81,7 +81,7 @@ def _make_context(
     return StepContext(
         target,
         data.calibration,
-        core_count(),
+        plan.step_threads or core_count(),
         plan.options.seed,
         store,
         progress,

@@ -35,7 +35,8 @@ def choose_engine(engines: Engines, samples: SampleSet, plan: Plan, progress: Pr
 
     Candidates are the compressed and the original graph on every execution provider that is installed; each must give
     the outputs that it should on a few samples before it may race. Then the winner's settings are raced. Where the
-    engine cannot run here, or no time is allowed, the compressed graph with default settings is packed unraced.
+    engine cannot run here, or no time is allowed, the compressed graph with default settings is packed unraced; a run
+    that repeats another one packs what that one chose.
 
     Raises:
         CompressError: The chosen graph cannot be packed.
@@ -47,8 +48,14 @@ def choose_engine(engines: Engines, samples: SampleSet, plan: Plan, progress: Pr
     progress(task, 0, 1)
     batch = fixed_batch(engines.original) or plan.options.batch
     feed = next(iter(samples.batches(batch))).inputs
-    chosen, contest = _candidates(engines, (EngineOptions(threads=plan.options.threads),), engines.baseline)[0], None
-    if engines.available.run and plan.emulated is None and plan.board is None and plan.engine.seconds > 0:
+    choice = plan.choices.get(engines.target.name)
+    options = (choice and choice.options) or EngineOptions(threads=plan.options.threads)
+    entries = _candidates(engines, (options,), engines.baseline)
+    chosen, contest = entries[0], None
+    here = plan.emulated is None and plan.board is None
+    if choice is not None:
+        chosen = next((entry for entry in entries if entry.graph == choice.graph), entries[0])
+    elif engines.available.run and here and plan.engine.seconds > 0:
         chosen, contest = _hold_contest(_Arena(runtime, engines, engines.baseline, samples, plan, feed))
         log.info("%s: %s", engines.target.name, contest.finding)
     shapes = {name: InputShape(array.dtype.name, array.shape) for name, array in feed.items()}

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import tomli_w
-
 from compress.data.gather import Spec
 from compress.data.metrics import Metric, load_metric
 from compress.data.samples import SampleSet
@@ -18,11 +16,11 @@ from compress.devices.ssh.probe import check_board, probe_board
 from compress.errors import ModelError, UsageError
 from compress.gate import Policy, override_policy
 from compress.intake import IntakeOptions
-from compress.model import JsonValue, TensorSpec
+from compress.model import TensorSpec
 from compress.project import EngineTable, Project, load_project, require_files
 from compress.prune.amount import parse_amount
-from compress.recipe import DEFAULT, Recipe, load_recipe
-from compress.report.record import Report
+from compress.recipe import DEFAULT, MIXED, PlannedStep, Recipe, load_recipe
+from compress.runtimes.engine_options import EngineOptions
 from compress.targets import Target, load_target
 
 
@@ -48,9 +46,12 @@ class RunOptions:
         device_samples: How many evaluation samples another device computes at most; None for what suits it.
         lock_clocks: Whether a Jetson's clocks are held at their maximum while it measures.
         command: What the user typed, for the report.
+        locked: A ``recipe.lock.toml`` that is repeated; it says everything but ``data``, ``evaluation`` (where
+            samples are now), ``out``, ``resume`` and ``trust_pickle``.
+        allow_other_versions: Whether other versions of packages, and another result, are told and not refused.
     """
 
-    targets: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     data: str | None = None
     evaluation: str | None = None
     metric: str | None = None
@@ -74,11 +75,43 @@ class RunOptions:
     device_samples: int | None = None
     lock_clocks: bool = False
     command: str | None = None
+    locked: Path | None = None
+    allow_other_versions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a run chose for a target by measuring, so that a run that repeats it need not.
+
+    Attributes:
+        attempt: Which of the recipe's attempts, from 1.
+        float_layers: What the step ``mixed`` left in float; None where the attempt has no such step.
+        graph: Which graph is the engine.
+        options: How it is run; None for a runtime with one way only.
+    """
+
+    attempt: int
+    float_layers: tuple[str, ...] | None
+    graph: Literal["compressed", "original"]
+    options: EngineOptions | None
+
+    def pin(self, steps: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:
+        """Return the steps of an attempt with what was found in the place of the search for it."""
+        stated = {"float_layers": self.float_layers}
+        return tuple(
+            replace(step, settings=step.settings.model_copy(update=stated)) if step.name == MIXED else step
+            for step in steps
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run with everything resolved."""
+    """A run with everything resolved.
+
+    Attributes:
+        choices: By target, for a run that repeats another one.
+        step_threads: Threads of the steps; all cores where None.
+    """
 
     model: Path
     options: RunOptions
@@ -90,6 +123,13 @@ class Plan:
     out: Path
     emulated: EmulatedCpu | None = None
     board: Board | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    step_threads: int | None = None
+
+    @property
+    def metric_spec(self) -> str:
+        """What names the metric."""
+        return self.options.metric or self.project.data.metric
 
     @property
     def calibration(self) -> Spec | None:
@@ -117,29 +157,10 @@ class Plan:
             search_path=self.project.folder,
         )
 
-    def lock(self, report: Report) -> str:
-        """Return ``recipe.lock.toml``: every default resolved, seeds, versions, digests."""
-        data = {
-            role: {"name": used.name, "digest": used.digest, "samples": used.samples}
-            for role, used in (("calibration", report.data.calibration), ("evaluation", report.data.evaluation))
-            if used
-        }
-        policy = {key: value for key, value in self.policy.model_dump(mode="json").items() if value is not None}
-        lock: dict[str, JsonValue | object] = {
-            "schema": "compress.lock/1",
-            "seed": self.options.seed,
-            "targets": [target.name for target in self.targets],
-            "model": {"path": self.model.name, "sha256": report.source.sha256},
-            "recipe": {"name": self.recipe.name, **self.recipe.describe()},
-            "metric": self.metric.name,
-            "gate": policy,
-            "data": data,
-            "latency": {"threads": self.options.threads, "batch": self.options.batch},
-            "engine": self.engine.model_dump(include={"providers", "seconds"}),
-            "build": self.project.build.describe(),
-            "versions": {"edge-compress": report.tool.version, **report.tool.packages},
-        }
-        return tomli_w.dumps(lock)
+    def attempts(self, target: str) -> tuple[tuple[PlannedStep, ...], ...]:
+        """Return the recipe's attempts for a target; only the one that was kept, as it came out, for a repeated run."""
+        choice = self.choices.get(target)
+        return self.recipe.attempts if choice is None else (choice.pin(self.recipe.attempts[choice.attempt - 1]),)
 
 
 def resolve(model: Path, options: RunOptions) -> Plan:
@@ -160,13 +181,13 @@ def resolve(model: Path, options: RunOptions) -> Plan:
         raise UsageError("no target given", hint="add --target NAME; `compress targets` lists the names")
     project = load_project(model)
     require_files(project)
-    device, targets = _load_targets(options)
+    device, targets = load_run_targets(options)
     metric = load_metric(options.metric or project.data.metric, project.folder)
     policy = override_policy(project.gate, options.gate)
     policy.refuse_impossible(metric.unit, "[gate]")
     return Plan(
         model=model,
-        options=_in_working_folder(options),
+        options=from_working_folder(options),
         project=project,
         targets=targets,
         recipe=_load_recipe(options, metric, policy),
@@ -178,8 +199,12 @@ def resolve(model: Path, options: RunOptions) -> Plan:
     )
 
 
-def _load_targets(options: RunOptions) -> tuple[EmulatedCpu | Board | None, tuple[Target, ...]]:
-    """Return the device, None for this machine, and the targets, each once; ``cpu`` is the device's own CPU."""
+def load_run_targets(options: RunOptions) -> tuple[EmulatedCpu | Board | None, tuple[Target, ...]]:
+    """Return the device, None for this machine, and the targets, each once; ``cpu`` is the device's own CPU.
+
+    Raises:
+        CompressError: No such device or target, it cannot be reached, or the one is not for the other.
+    """
     device = parse_device(options.device)
     if options.lock_clocks and not isinstance(device, Board):
         raise UsageError("--lock-clocks is for --device ssh://…", hint="on the board itself: ./run.sh --lock-clocks")
@@ -209,7 +234,7 @@ def default_out(model: Path) -> Path:
     return Path(f"{model.stem}.compressed")
 
 
-def _in_working_folder(options: RunOptions) -> RunOptions:
+def from_working_folder(options: RunOptions) -> RunOptions:
     """Return the options with relative paths of data made absolute: flags start from the working folder."""
 
     def absolute(spec: str | None) -> str | None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from compress.assembly import check_export, describe_run
 from compress.attempts import run_target
 from compress.data.gather import gather_samples, load_if_named
+from compress.evidence.lock.replay import prepare
+from compress.evidence.lock.write import write_lock
 from compress.evidence.statement import write_statement
 from compress.gate import worst
 from compress.intake import take_in
-from compress.options import RunOptions, resolve
+from compress.options import RunOptions
 from compress.report.html.page import load_raw, render_page
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
@@ -22,26 +24,32 @@ from compress.store import open_workspace, write_atomically
 log = logging.getLogger("compress")
 
 
-def run(model: str | Path, options: RunOptions, progress: Progress) -> Report:
+def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Report:
     """Return the report of a model taken to its targets; engines, reports and logs are in the output folder.
+
+    Args:
+        model: The file; None for that of the lock which the options name.
+        options: What the user said.
+        progress: Told how far it is.
 
     Raises:
         CompressError: Anything that the user can mend; nothing is left behind then.
     """
-    plan = resolve(Path(model), options)
+    plan, guard = prepare(None if model is None else Path(model), options)
     with open_workspace(plan.out, resume=options.resume) as work, _logging_to(work.staging / "run.log"):
         calibration = load_if_named(plan.calibration, plan.project.folder)
         evaluation = load_if_named(plan.evaluation, plan.project.folder)
         progress("read the model", 0, 1)
         source = take_in(plan.model, plan.intake_options(calibration or evaluation))
         progress("read the model", 1, 1)
-        data = gather_samples(calibration, evaluation, source.model.inputs, options.seed)
+        data = gather_samples(calibration, evaluation, source.model.inputs, plan.options.seed)
+        guard.check_inputs(source, data)
         checked = check_export(source, data.evaluation)
         write_atomically(work.staging / "model.onnx", source.model.to_bytes())
         records = tuple(run_target(target, source, data, plan, work, progress) for target in plan.targets)
         verdict = worst([record.verdict for record in records], [record.target for record in records])
-        report = describe_run(plan, source, data, checked, records, verdict)
-        write_atomically(work.staging / "recipe.lock.toml", plan.lock(report).encode())
+        report = guard.check_results(describe_run(plan, source, data, checked, records, verdict), work.staging)
+        write_lock(plan, report, work.staging)
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
         write_atomically(work.staging / "report.html", render_page(report, load_raw(report, work.staging)).encode())
         write_report(report, work.staging / "report.json")

@@ -66,7 +66,8 @@ DEFAULT = "auto"
 _ORDER_KEYS = ("steps", "attempts")
 _TIME_BUDGET = "time_budget_seconds"
 _PRUNE = "prune"
-_MIXED = "mixed"
+MIXED = "mixed"
+"""The step that chooses layers by measuring."""
 _GOALS = ("max_drop", "min_agreement", "min_sqnr_db", "min_speedup")
 _LAST_TRAINING = "last_training"
 
@@ -92,12 +93,25 @@ class Recipe:
     attempts: tuple[tuple[PlannedStep, ...], ...]
     contest: int = 1
 
+    def by_key(self) -> tuple[list[list[str]], dict[str, PlannedStep]]:
+        """Return the keys of each attempt's steps, and the steps by key.
+
+        A key is the step's name; ``name@2`` is the step of the second attempt where it has other settings than before.
+        """
+        attempts, known = [], dict[str, PlannedStep]()
+        for number, attempt in enumerate(self.attempts, 1):
+            keys = [step.name if known.get(step.name, step) == step else f"{step.name}@{number}" for step in attempt]
+            known.update(zip(keys, attempt, strict=True))
+            attempts.append(keys)
+        return attempts, known
+
     def describe(self) -> dict[str, JsonValue]:
         """Return the recipe as a table with every default filled in."""
-        names: list[JsonValue] = [[step.name for step in attempt] for attempt in self.attempts]
+        attempts, known = self.by_key()
+        names: list[JsonValue] = [list[JsonValue](keys) for keys in attempts]
         order: dict[str, JsonValue] = {"steps": names[0]} if len(names) == 1 else {"attempts": names}
-        settings = {step.name: step.settings for attempt in self.attempts for step in attempt}
-        return {**order, **{name: each.model_dump(mode="json", exclude_none=True) for name, each in settings.items()}}
+        settings = {key: step.settings.model_dump(mode="json", exclude_none=True) for key, step in known.items()}
+        return {**order, **settings}
 
     def within(self, seconds: float | None) -> "Recipe":
         """Return the recipe with a time budget for each step that can have one and has none; as it is for None."""
@@ -138,7 +152,7 @@ class Recipe:
         """
         own = [step for attempt in self.attempts for step in attempt if step.name == _PRUNE]
         stated = own[0].settings.model_dump(exclude_unset=True) if own else {}
-        planned = _plan_step(_PRUNE, {**stated, **settings}, "--prune")
+        planned = plan_step(_PRUNE, {**stated, **settings}, "--prune")
         attempts = tuple((planned, *(step for step in steps if step.name != _PRUNE)) for steps in self.attempts)
         return replace(self, attempts=tuple(map(_leave_training, attempts)))
 
@@ -151,7 +165,7 @@ class Recipe:
         """
 
         def aim(step: PlannedStep) -> PlannedStep:
-            if step.name != _MIXED:
+            if step.name != MIXED:
                 return step
             stated = step.settings.model_dump(exclude_unset=True)
             goal = {} if any(stated.get(key) is not None for key in _GOALS) else {"max_drop": max_drop}
@@ -166,7 +180,7 @@ def _exchange(steps: tuple[PlannedStep, ...], quantizer: str) -> tuple[PlannedSt
     name, native = QUANTIZERS[quantizer], QUANTIZERS["native"]
     if name == native:
         return steps
-    return tuple(_plan_step(name, {}, "--quantizer") if step.name == native else step for step in steps)
+    return tuple(plan_step(name, {}, "--quantizer") if step.name == native else step for step in steps)
 
 
 def _leave_training(steps: tuple[PlannedStep, ...]) -> tuple[PlannedStep, ...]:
@@ -212,7 +226,7 @@ def _resolve(name: str, table: Mapping[str, object], place: str) -> Recipe:
     for key in table:
         if key not in _ORDER_KEYS and key not in used:
             raise ConfigError(f"{place}: settings for `{key}`, which is not in `steps`", hint=f"add it to {used}")
-    planned = {step: _plan_step(step, table.get(step, {}), place) for step in dict.fromkeys(used)}
+    planned = {step: plan_step(step, table.get(step, {}), place) for step in dict.fromkeys(used)}
     return Recipe(name, tuple(_leave_training(tuple(planned[step] for step in attempt)) for attempt in attempts))
 
 
@@ -230,7 +244,17 @@ def _is_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(step, str) for step in value)
 
 
-def _plan_step(name: str, table: object, place: str) -> PlannedStep:
+def plan_step(name: str, table: object, place: str) -> PlannedStep:
+    """Return a step with the settings of a table.
+
+    Args:
+        name: One of ``STEPS``.
+        table: Its settings; what is not there has its default.
+        place: Where the table stands, for messages.
+
+    Raises:
+        ConfigError: An unknown key or a value that the key does not take.
+    """
     module_name, function, settings_name = STEPS[name]
     module = importlib.import_module(module_name)
     settings_class = cast("type[StepSettings]", getattr(module, settings_name))

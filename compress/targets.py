@@ -121,11 +121,20 @@ def load_target(name: str, isa: Isa | None = None) -> Target:
         ConfigError: The file is not a target.
         TargetError: This machine's instruction set was asked for and cannot be told.
     """
+    return _detect(read_target(find_target(name)), isa)
+
+
+def find_target(name: str) -> Path:
+    """Return the file of the target of that name, alias or path; whether a path exists is not looked at.
+
+    Raises:
+        UsageError: No such target; the hint names the nearest.
+    """
     if name.endswith(".toml"):
-        return _detect(read_target(Path(name)), isa)
+        return Path(name)
     for target in load_targets():
         if name == target.name or name in target.aliases:
-            return _detect(target, isa)
+            return data_folder("targets") / f"{target.name}.toml"
     known = [known for target in load_targets() for known in (target.name, *target.aliases)]
     raise UsageError(f"unknown target `{name}`", hint=f"{suggest(name, known)} Or give a .toml file.")
 

@@ -19,6 +19,43 @@ example:
   compress run model.pt --target cpu --target jetson --max-drop 0.5
 """
 
+_PASSED_ON = (
+    "data",
+    "metric",
+    "recipe",
+    "quantizer",
+    "prune",
+    "out",
+    "factory",
+    "trust_pickle",
+    "providers",
+    "contest_seconds",
+    "threads",
+    "batch",
+    "seed",
+    "resume",
+    "latency_seconds",
+    "device",
+    "device_samples",
+    "lock_clocks",
+    "locked",
+    "allow_other_versions",
+)
+"""Flags that are fields of the options under the same name."""
+_WITH_LOCK = (
+    "model",
+    "locked",
+    "allow_other_versions",
+    "data",
+    "eval",
+    "out",
+    "resume",
+    "trust_pickle",
+    "json",
+    "quiet",
+)
+"""What may be said of a run that is repeated."""
+
 
 def add_parser(commands: "Subparsers") -> None:
     """Add the command's flags."""
@@ -29,18 +66,18 @@ def add_parser(commands: "Subparsers") -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", type=Path, help="a torch.export archive, state dict, safetensors, TorchScript or ONNX")
+    parser.add_argument(
+        "model", type=Path, nargs="?", help="a torch.export archive, state dict, safetensors, TorchScript or ONNX"
+    )
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="a target; may be repeated")
     parser.add_argument(
         "--recipe",
-        default="auto",
         metavar="NAME|FILE",
         help="auto (default: INT8; layers back in float, then training, only where the budget is missed), best, int8, "
         "int8-mixed, int8-qat, float, or a file",
     )
     parser.add_argument(
         "--quantizer",
-        default="native",
         metavar="NAME",
         help="native (default), onnxruntime (its quantize_static), neural-compressor (Intel's, PT2E), or best: "
         "each is tried and the best kept",
@@ -53,7 +90,7 @@ def add_parser(commands: "Subparsers") -> None:
     parser.add_argument("--time-budget", metavar="TIME", help="10m: how long each training or search may take at most")
     parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: <model>.compressed)")
     parser.add_argument("--resume", action="store_true", help="take up the finished steps of a run that was killed")
-    parser.add_argument("--seed", type=int, default=0)
+    _add_locked_flags(parser)
     _add_model_flags(parser)
     _add_data_flags(parser)
     _add_gate_flags(parser)
@@ -61,6 +98,21 @@ def add_parser(commands: "Subparsers") -> None:
     printing = parser.add_argument_group("output").add_mutually_exclusive_group()
     printing.add_argument("--json", action="store_true", help="print report.json instead of tables")
     printing.add_argument("--quiet", action="store_true", help="print the verdict only")
+
+
+def _add_locked_flags(parser: argparse.ArgumentParser) -> None:
+    locked = parser.add_argument_group("repeating a run")
+    locked.add_argument("--seed", type=int, help="of everything random (default 0)")
+    locked.add_argument(
+        "--locked",
+        type=Path,
+        metavar="LOCK",
+        help="the recipe.lock.toml of a run: the same graphs byte for byte, or exit code 2; MODEL, --data and --eval "
+        "say where things are now",
+    )
+    locked.add_argument(
+        "--allow-other-versions", action="store_true", help="with --locked: tell other versions and results, go on"
+    )
 
 
 def _add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -84,11 +136,10 @@ def _add_gate_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
     measuring = parser.add_argument_group("measuring")
-    measuring.add_argument("--threads", type=int, default=1, help="threads of both engines for latency (default 1)")
-    measuring.add_argument("--batch", type=int, default=1, help="samples a call for latency (default 1)")
+    measuring.add_argument("--threads", type=int, help="threads of both engines for latency (default 1)")
+    measuring.add_argument("--batch", type=int, help="samples a call for latency (default 1)")
     measuring.add_argument(
         "--device",
-        default="local",
         metavar="DEVICE",
         help="ssh://user@host[:port] or a name of `compress devices`: build and measure there; emulated:haswell, "
         "emulated:cortex-a76 …: accuracy of that CPU under QEMU (default: local, this machine)",
@@ -108,7 +159,7 @@ def _add_measuring_flags(parser: argparse.ArgumentParser) -> None:
     measuring.add_argument(
         "--contest-seconds", type=float, metavar="S", help="race for the fastest engine at most (default 4); 0: no race"
     )
-    measuring.add_argument("--latency-seconds", type=float, default=8.0, metavar="S", help="at most, for each target")
+    measuring.add_argument("--latency-seconds", type=float, metavar="S", help="at most, for each target (default 8)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -126,46 +177,55 @@ def run(options: argparse.Namespace) -> int:
     else:
         print_report(report, console, quiet=options.quiet)
         if not options.quiet:
-            console.print(f"results in {options.out or default_out(options.model)}", highlight=False, soft_wrap=True)
+            console.print(
+                f"results in {options.out or default_out(Path(report.source.path))}", highlight=False, soft_wrap=True
+            )
     return report.verdict.exit_code
 
 
 def _choose(options: argparse.Namespace) -> "RunOptions":
+    """Return what the user said; the rest has its default, or the lock's value."""
     from compress.options import RunOptions
     from compress.project import parse_input
     from compress.quantities import parse_duration
 
+    _check_locked(options)
+    said = {name: getattr(options, name) for name in _PASSED_ON if getattr(options, name) is not None}
     return RunOptions(
+        **said,
         targets=tuple(options.target),
-        data=options.data,
         evaluation=options.eval,
-        metric=options.metric,
-        recipe=options.recipe,
-        quantizer=options.quantizer,
-        prune=options.prune,
-        out=options.out,
         gate=given_limits(options, FLAGS),
         inputs=tuple(parse_input(text) for text in options.input),
-        factory=options.factory,
-        trust_pickle=options.trust_pickle,
-        providers=options.providers,
-        contest_seconds=options.contest_seconds,
-        threads=options.threads,
-        batch=options.batch,
-        seed=options.seed,
-        resume=options.resume,
-        latency_seconds=options.latency_seconds,
         time_budget_seconds=parse_duration(options.time_budget) if options.time_budget else None,
-        device=options.device,
-        device_samples=options.device_samples,
-        lock_clocks=options.lock_clocks,
         command=_command(options),
     )
 
 
+def _check_locked(options: argparse.Namespace) -> None:
+    """Refuse flags that the lock of a repeated run speaks for.
+
+    Raises:
+        UsageError: There is one; or a flag that is of no use without a lock.
+    """
+    from compress.errors import UsageError
+
+    given = [name for name, value in vars(options).items() if value is not None and value is not False and value != []]
+    if options.locked is None:
+        if options.allow_other_versions:
+            raise UsageError("--allow-other-versions is of no use without --locked", hint="leave it away")
+        return
+    other = ["--" + name.replace("_", "-") for name in given if name not in _WITH_LOCK]
+    if other:
+        raise UsageError(
+            f"--locked repeats a run, and its lock says what {other[0]} would",
+            hint=f"leave {', '.join(other)} away, or leave --locked away for a run of its own",
+        )
+
+
 def _command(options: argparse.Namespace) -> str:
     """Return the command line that repeats this run."""
-    words = ["compress", "run", str(options.model)]
+    words = ["compress", "run", *([] if options.model is None else [str(options.model)])]
     for name, value in vars(options).items():
         flag = "--" + name.replace("_", "-")
         values = value if isinstance(value, list) else [value]

@@ -18,7 +18,7 @@ from compress.data.stream import StreamedSamples
 from compress.errors import DataError, suggest
 from compress.resources import data_folder
 
-__all__ = ["SampleSettings", "list_recipes", "load_samples", "read_recipe"]
+__all__ = ["SampleSettings", "list_recipes", "load_samples", "read_recipe", "resolve_settings"]
 
 
 def load_samples(spec: str | SampleSettings, *, base: Path) -> SampleSet:
@@ -33,16 +33,31 @@ def load_samples(spec: str | SampleSettings, *, base: Path) -> SampleSet:
         DataError: No such recipe or path (the hint names the nearest), a wrong checksum, or unreadable samples.
         ConfigError: A recipe that is not TOML or has a wrong key.
     """
+    return _open(*_resolve(spec, base))
+
+
+def resolve_settings(spec: str | SampleSettings, *, base: Path) -> SampleSettings:
+    """Return the settings that :func:`load_samples` opens for a spec, every default filled in.
+
+    Raises:
+        DataError: No such recipe or path.
+        ConfigError: A recipe that is not TOML or has a wrong key.
+    """
+    return _resolve(spec, base)[0]
+
+
+def _resolve(spec: str | SampleSettings, base: Path) -> tuple[SampleSettings, str, Path]:
+    """Return the settings, the name of the set, and where the paths of the settings start."""
     if isinstance(spec, SampleSettings):
-        return _open(spec, spec.name or spec.source, base)
+        return spec, spec.name or spec.source, base
     if spec.startswith((PYTHON_PREFIX, CACHE_PREFIX)):
-        return _open(SampleSettings(source=spec), spec, base)
+        return SampleSettings(source=spec), spec, base
     path = base / spec
     if spec and path.exists() and path.suffix != ".toml":
-        return _open(SampleSettings(source=spec), path.resolve().name, base)
+        return SampleSettings(source=spec), path.resolve().name, base
     recipe = path if path.suffix == ".toml" else _find_recipe(spec, base)
     settings = read_recipe(recipe)
-    return _open(settings, settings.name or (recipe.stem if recipe == path else spec), recipe.parent)
+    return settings, settings.name or (recipe.stem if recipe == path else spec), recipe.parent
 
 
 def list_recipes() -> tuple[str, ...]:

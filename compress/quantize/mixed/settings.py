@@ -36,6 +36,8 @@ class MixedSettings(StepSettings):
         latency_batch: Samples a call.
         latency_seconds: For each pair of engines at most.
         keep_float: Layers that stay float whatever the search says, by name.
+        float_layers: Exactly these layers are float, by name: nothing is searched, and no goal is looked at. A locked
+            run states what the first one found.
         float_type: Of the layers that are float: ``auto`` takes float16 where the runtime takes precision from casts in
             the graph and the target has it (TensorRT), float32 elsewhere.
     """
@@ -51,6 +53,7 @@ class MixedSettings(StepSettings):
     latency_batch: PositiveInt = 1
     latency_seconds: PositiveFloat = 2.0
     keep_float: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] | None = None
     float_type: Literal["auto", "float32", "float16"] = "auto"
 
     @property

@@ -43,20 +43,20 @@ def mix_precision(model: Model, settings: MixedSettings, context: StepContext) -
     Raises:
         ModelError: The model is not quantized, or its outputs have nothing to compare.
         UsageError: A speed is demanded, and the target cannot be run here.
-        ConfigError: ``keep_float`` names a layer that is not there.
+        ConfigError: ``keep_float`` or ``float_layers`` names a layer that is not there.
     """
     started = time.perf_counter()
     dialect = context.target.dialect
     layers = _check(model, settings, context)
     constants = float_constants(model, context.store)
+    if settings.float_layers is not None:
+        return _as_stated(model, settings.float_layers, settings, constants, context)
     archive = Archive.open(context.store.folder / f"mixed-{_key(model, settings, context)}" / "trials.jsonl")
     reference = make_reference(context.original, context.calibration, settings.samples, context.threads)
     goals = choose_goals(settings, context, reference)
     limit = 1 / settings.min_speedup if settings.min_speedup and not settings.states_accuracy else None
     with _latency(model, layers, settings, context) as (measure, how):
-        simulate = context.target.runtime != "onnxruntime"
-        half = measure_magnitudes(model, settings.screened, context) if settings.halves(context.target) else None
-        subject = Subject(model, dialect, constants, context.threads, simulate, half)
+        subject = _subject(model, settings, constants, context)
         search = Search(
             Tryout(subject, reference, goals, archive, measure, limit=limit),
             _by_suspicion(model, layers, constants, context),
@@ -79,6 +79,21 @@ def mix_precision(model: Model, settings: MixedSettings, context: StepContext) -
     return StepResult(result, metrics)
 
 
+def _subject(model: Model, settings: MixedSettings, constants: FloatConstants, context: StepContext) -> Subject:
+    simulate = context.target.runtime != "onnxruntime"
+    half = measure_magnitudes(model, settings.screened, context) if settings.halves(context.target) else None
+    return Subject(model, context.target.dialect, constants, context.threads, simulate, half)
+
+
+def _as_stated(
+    model: Model, names: tuple[str, ...], settings: MixedSettings, constants: FloatConstants, context: StepContext
+) -> StepResult:
+    """Return the model with these layers in float, whatever that comes to."""
+    result = _subject(model, settings, constants, context).with_float(frozenset(names))
+    check_quantized(result, DIALECTS[context.target.dialect])
+    return StepResult(result, {"goal": "the layers that the settings state", "float_layers": list(names)})
+
+
 def _check(model: Model, settings: MixedSettings, context: StepContext) -> tuple[Layer, ...]:
     layers = find_layers(model, context.target.dialect)
     if not layers:
@@ -87,9 +102,10 @@ def _check(model: Model, settings: MixedSettings, context: StepContext) -> tuple
             hint='let `quantize` come before `mixed`: steps = ["quantize", "mixed"]',
         )
     names = [layer.name for layer in layers]
-    for name in settings.keep_float:
+    stated = {"keep_float": settings.keep_float, "float_layers": settings.float_layers or ()}
+    for key, name in ((key, name) for key, given in stated.items() for name in given):
         if name not in names:
-            raise ConfigError(f"keep_float: no INT8 layer is called `{name}`", hint=suggest(name, names))
+            raise ConfigError(f"{key}: no INT8 layer is called `{name}`", hint=suggest(name, names))
     return layers
 
 

@@ -1,0 +1,278 @@
+"""The run that repeats a locked one: the same plan and choices, refused where inputs or versions are not the same."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from compress import __version__
+from compress.assembly import list_versions
+from compress.data.gather import RunData
+from compress.data.metrics import load_metric
+from compress.data.recipes import resolve_settings
+from compress.data.samples import SampleSet
+from compress.data.settings import SampleSettings
+from compress.devices.cpus import EmulatedCpu
+from compress.devices.ssh.address import Board
+from compress.errors import ConfigError, DataError, ModelError, TargetError, UsageError
+from compress.evidence.lock.recipe_table import read_recipe
+from compress.evidence.lock.schema import FILE_NAME, Lock, LockedData, LockedTarget, read_lock
+from compress.gate import make_policy
+from compress.intake import Intake
+from compress.options import Choice, Plan, RunOptions, default_out, from_working_folder, load_run_targets, resolve
+from compress.project import DataTable, EngineTable, ModelTable, Project, require_files
+from compress.recipe import Recipe
+from compress.report.record import Report
+from compress.runtimes.engine_files import GRAPH
+from compress.runtimes.timing_cache import read_digest
+from compress.store import hash_file
+from compress.targets import Target, find_target
+
+_TENSORRT = "tensorrt"
+_WORDS = {"name", "description", "license", "attribution"}
+"""What a recipe of samples says that changes no sample."""
+_ANEW = "to compress it as it is now, leave --locked away"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Checks that a run repeats what a lock says; without a lock it checks nothing.
+
+    Attributes:
+        lock: What is repeated.
+        place: The lock's path, for messages.
+        lenient: Whether other versions and another result are told and not refused.
+        notes: What is told.
+    """
+
+    lock: Lock | None = None
+    place: str = ""
+    lenient: bool = False
+    notes: tuple[str, ...] = ()
+
+    def check_inputs(self, source: Intake, data: RunData) -> None:
+        """Refuse a graph or samples that are not those of the lock.
+
+        Raises:
+            ModelError: The graph that was taken in differs, though the model file does not.
+            DataError: Samples differ.
+        """
+        if self.lock is None:
+            return
+        if source.model.digest() != self.lock.model.graph_sha256 and not self.lenient:
+            raise ModelError(
+                f"{source.path}: taken in, it is the graph {source.model.digest()}, {self.place} says "
+                f"{self.lock.model.graph_sha256}",
+                hint=f"are its external data, or the factory's module, others than then? {_ANEW}",
+            )
+        for role, samples in (("calibration", data.calibration), ("evaluation", data.evaluation)):
+            _check_samples(role, samples, getattr(self.lock.data, role), self.place)
+
+    def check_results(self, report: Report, folder: Path) -> Report:
+        """Return the report, with what is to be told, of results that are the lock's byte for byte.
+
+        Args:
+            report: Of the run.
+            folder: Where its results are.
+
+        Raises:
+            ConfigError: A graph differs, and nobody allowed that.
+        """
+        if self.lock is None:
+            return report
+        wanted = {f"engine/{target.name}/{GRAPH}": target.graph_sha256 for target in self.lock.targets}
+        wanted["model.onnx"] = self.lock.model.graph_sha256
+        found = {name: hash_file(folder / name) if (folder / name).is_file() else None for name in wanted}
+        other = [name for name in sorted(wanted) if wanted[name] != found[name]]
+        if other and not self.lenient:
+            name = other[0]
+            raise ConfigError(
+                f"{name} is not what {self.place} says: SHA-256 {found[name]}, not {wanted[name]}",
+                hint="another CPU rounds otherwise, and a time budget that ran out or a pruning by measured latency "
+                "cannot be repeated; --allow-other-versions keeps the result, and says so",
+            )
+        told = [f"{name} is not byte for byte what {FILE_NAME} says." for name in other]
+        told = told or [f"Repeated from {FILE_NAME}: {len(wanted)} graphs are byte for byte the same."]
+        notes = (*report.source.notes, *self.notes, *told)
+        return report.model_copy(update={"source": report.source.model_copy(update={"notes": notes})})
+
+
+def prepare(model: Path | None, options: RunOptions) -> tuple[Plan, Guard]:
+    """Return the plan of a run and what guards it; mistakes in flags and files are found before anything is written.
+
+    Raises:
+        CompressError: A file is missing, a name is unknown, a value is out of range, or the lock is of other inputs.
+    """
+    if options.locked is None:
+        if model is None:
+            raise UsageError("no model given", hint="compress run MODEL --target NAME")
+        return resolve(model, options), Guard()
+    lock, place = read_lock(options.locked), str(options.locked)
+    notes = _check_versions(lock, place, lenient=options.allow_other_versions)
+    model = model or options.locked.parent / lock.model.path
+    _check_model(model, lock, options, place)
+    return _plan(model, lock, options), Guard(lock, place, options.allow_other_versions, notes)
+
+
+def _check_versions(lock: Lock, place: str, *, lenient: bool) -> tuple[str, ...]:
+    here = {"edge-compress": __version__, **list_versions()}
+    wanted = {name: version for name, version in lock.versions.items() if _matters(name, lock)}
+    other = [name for name, version in wanted.items() if here.get(name) != version]
+    if not other:
+        return ()
+    told = ", ".join(f"{name} {here.get(name, 'none')} instead of {wanted[name]}" for name in other)
+    if lenient:
+        return (f"Repeated from {FILE_NAME} with other versions: {told}.",)
+    pins = " ".join(f"{name}=={wanted[name]}" for name in other)
+    raise ConfigError(
+        f"{place}: [versions]: {told}",
+        hint=f"pip install {pins}; or --allow-other-versions, and the result may be another one",
+    )
+
+
+def _matters(package: str, lock: Lock) -> bool:
+    """Return whether a package has to do with the run: TensorRT only where it is a target's runtime."""
+    return not package.startswith(_TENSORRT) or any(target.runtime.startswith(_TENSORRT) for target in lock.targets)
+
+
+def _check_model(model: Path, lock: Lock, options: RunOptions, place: str) -> None:
+    if not model.exists():
+        raise ModelError(f"{model} does not exist", hint="say where it is now: compress run MODEL --locked LOCK")
+    if model.is_file() and (found := hash_file(model)) != lock.model.sha256:
+        raise ModelError(
+            f"{model} has the SHA-256 {found}, {place} says {lock.model.sha256}",
+            hint=f"give the model of the lock: compress run MODEL --locked LOCK; {_ANEW}",
+        )
+    if lock.model.trust_pickle and not options.trust_pickle:
+        raise UsageError(
+            f"{place} was made with --trust-pickle: code in {model.name} ran", hint="say --trust-pickle if it may again"
+        )
+
+
+def _check_target(target: LockedTarget, base: Path, place: str) -> None:
+    path = find_target(_locate(target, base))
+    if not path.is_file():
+        raise UsageError(f"{place}: target {target.name}: {path} does not exist", hint="put it back where it was")
+    if (found := hash_file(path)) != target.sha256:
+        raise ConfigError(
+            f"{path} has the SHA-256 {found}, {place} says {target.sha256}",
+            hint=f"put the target file back as it was; {_ANEW}",
+        )
+
+
+def _check_isas(targets: tuple[Target, ...], lock: Lock, place: str) -> None:
+    here = {target.name: target.isa for target in targets}
+    for target in lock.targets:
+        if target.isa != here[target.name]:
+            raise TargetError(
+                f"{place}: target {target.name} was {target.isa}, here it is {here[target.name]}",
+                hint=f"run it on such a CPU; or leave --locked away and name the device: --target {target.isa}",
+            )
+
+
+def _locate(target: LockedTarget, base: Path) -> str:
+    return str(base / target.spec) if target.spec.endswith(".toml") else target.spec
+
+
+def _plan(model: Path, lock: Lock, options: RunOptions) -> Plan:
+    assert options.locked is not None  # noqa: S101
+    place, base = str(options.locked), options.locked.parent
+    for target in lock.targets:
+        _check_target(target, base, place)
+    filled = _fill(options, lock, base)
+    project = _project(model, lock, filled, place)
+    device, targets = load_run_targets(filled)
+    _check_isas(targets, lock, place)
+    return Plan(
+        model=model,
+        options=filled,
+        project=project,
+        targets=targets,
+        recipe=_read_recipe(lock, place),
+        metric=load_metric(lock.metric, project.folder),
+        policy=make_policy(lock.gate, f"{place}: [gate]"),
+        out=options.out or default_out(model),
+        emulated=device if isinstance(device, EmulatedCpu) else None,
+        board=device if isinstance(device, Board) else None,
+        choices={each.name: Choice(each.attempt, each.float_layers, each.graph, each.options) for each in lock.targets},
+        step_threads=lock.machine.threads,
+    )
+
+
+def _read_recipe(lock: Lock, place: str) -> Recipe:
+    recipe = read_recipe(lock.recipe, place)
+    for target in lock.targets:
+        if target.attempt > len(recipe.attempts):
+            raise ConfigError(
+                f"{place}: [[targets]] {target.name}: `attempt` is {target.attempt} of {len(recipe.attempts)}",
+                hint="take the lock again from where it was made",
+            )
+    return recipe
+
+
+def _fill(options: RunOptions, lock: Lock, base: Path) -> RunOptions:
+    """Return the options with everything that the lock says."""
+    return from_working_folder(
+        replace(
+            options,
+            targets=tuple(_locate(target, base) for target in lock.targets),
+            metric=lock.metric,
+            recipe=str(lock.recipe.get("name")),
+            quantizer=lock.quantizer,
+            prune=lock.prune,
+            threads=lock.latency.threads,
+            batch=lock.latency.batch,
+            latency_seconds=lock.latency.seconds,
+            device=lock.device.name,
+            device_samples=lock.device.samples,
+            lock_clocks=lock.device.lock_clocks,
+            seed=lock.seed,
+            command=options.command or lock.command,
+        )
+    )
+
+
+def _project(model: Path, lock: Lock, options: RunOptions, place: str) -> Project:
+    """Return what ``compress.toml`` said, as the lock has it."""
+    engine = lock.engine.model_dump(exclude={"timing_cache_sha256"})
+    project = Project(
+        folder=model.parent,
+        model=ModelTable(input_tables=lock.model.inputs, factory=lock.model.factory, ranges=lock.model.ranges),
+        data=DataTable(calibration=lock.data.calibration.spec, evaluation=lock.data.evaluation.spec),
+        engine=EngineTable.model_validate(engine),
+    )
+    require_files(project)
+    cache = project.build.timing_cache
+    if cache is not None and read_digest(cache) != lock.engine.timing_cache_sha256:
+        raise ConfigError(f"{cache} is not the timing cache of {place}", hint="put it back as it was")
+    for role, flag, given in (("calibration", "--data", options.data), ("evaluation", "--eval", options.evaluation)):
+        if given is None:
+            _check_settings(role, getattr(lock.data, role), project.folder, flag, place)
+    return project
+
+
+def _check_settings(role: str, locked: LockedData, folder: Path, flag: str, place: str) -> None:
+    """Refuse a recipe of samples that says something else than it did."""
+    if locked.spec is None or locked.settings is None:
+        return
+    try:
+        now = resolve_settings(locked.spec, base=folder)
+    except DataError as error:
+        raise DataError(
+            f"{place}: data.{role}: {error.message}", hint=f"say where the samples are now: {flag} SPEC"
+        ) from error
+    for key in SampleSettings.model_fields.keys() - _WORDS:
+        was, found = getattr(locked.settings, key), getattr(now, key)
+        if was != found:
+            raise DataError(
+                f"data.{role}: `{locked.spec}` says {key} = {found!r}, {place} says {was!r}",
+                hint=f"put it back as it was, or say where such samples are now: {flag} SPEC",
+            )
+
+
+def _check_samples(role: str, samples: SampleSet, locked: LockedData, place: str) -> None:
+    if (found := samples.digest()) != locked.digest:
+        flag = "--data" if role == "calibration" else "--eval"
+        raise DataError(
+            f"the {role} samples `{samples.name}` ({len(samples)}) have the digest {found}, {place} says "
+            f"{locked.digest} (`{locked.name}`, {locked.samples})",
+            hint=f"put them back as they were, or say where such samples are now: {flag} SPEC",
+        )
