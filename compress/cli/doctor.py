@@ -146,7 +146,7 @@ def examine(packages: list[Package]) -> list[Finding]:
             findings.append(Finding(extra, "missing", f"not installed: {_PURPOSES[extra]}", command))
         else:
             findings.append(_try_extra(extra, command))
-    return findings + _try_emulation()
+    return [*findings, *_try_emulation(), _try_ssh()]
 
 
 def _try_emulation() -> list[Finding]:
@@ -167,6 +167,23 @@ def _try_emulation() -> list[Finding]:
             text = f"accuracy of {names} can be measured"
             findings.append(Finding(f"emulated {architecture}", "ok", text))
     return findings
+
+
+def _try_ssh() -> Finding:
+    """Return whether boards can be reached over SSH, and how many are kept by name."""
+    from compress.devices.names import read_devices
+    from compress.devices.ssh.address import Board
+    from compress.devices.ssh.link import ssh_words
+    from compress.errors import ConfigError, TargetError
+
+    try:
+        ssh_words(Board("board"), ["true"])
+        names = ", ".join(read_devices())
+    except TargetError as error:
+        return Finding("ssh", "missing", f"{error.message}: no --device ssh://…", error.hint)
+    except ConfigError as error:
+        return Finding("ssh", "broken", error.message, error.hint)
+    return Finding("ssh", "ok", f"boards are reached with --device ssh://…; by name: {names or 'none yet'}")
 
 
 def _try_cpu() -> Finding:

@@ -25,6 +25,7 @@ from compress.model import Model
 from compress.report.board_record import NAME, Block, BoardReport
 from compress.report.record import Accuracy, Fidelity, Latency, Size
 from compress.report.speed_record import Energy
+from compress.report.units import format_seconds
 from compress.runtimes import Feed, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
 
@@ -92,7 +93,8 @@ def measure_from_report(report: BoardReport, judged: Judged, simulated: Fidelity
         raise ConfigError(f"{NAME} has no outputs", hint="the kit must have samples: run `compress run` again")
     facts = BoardFacts(report.host, report.board, {})
     locked = " The clocks were locked at the mode's maximum (jetson_clocks)." if report.clocks_locked else ""
-    notes = (*(line + locked for line in describe_system(report.board)), *map(_sentence, report.notes))
+    system = [line + locked for line in describe_system(report.board)]
+    notes = (*system, *_alone(report, latency), *map(_sentence, report.notes))
     original = report.original.bytes if report.original else len(judged.original.to_bytes())
     return Measured(
         accuracy,
@@ -175,6 +177,16 @@ def _mean_rails(blocks: Sequence[Block]) -> dict[str, float]:
     sampled = [block.power.rails for block in blocks if block.power is not None]
     names = sorted({name for rails in sampled for name in rails})
     return {name: float(np.mean([rails[name] for rails in sampled if name in rails])) for name in names}
+
+
+def _alone(report: BoardReport, latency: Latency | None) -> list[str]:
+    """Return the engine's latency as a sentence where there is none of the original to hold it against."""
+    if latency is not None or report.latency is None:
+        return []
+    p50 = format_seconds(report.latency.p50)
+    return [
+        f"Latency of the engine alone: p50 {p50} over {report.latency.runs} queries; the original was not measured."
+    ]
 
 
 def _sentence(text: str) -> str:

@@ -155,3 +155,16 @@ def test_emulation_is_named_with_the_command_that_brings_it(monkeypatch: pytest.
 def test_emulation_that_works_is_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.devices.qemu.plan_launch", lambda cpu: None)
     assert findings()["emulated aarch64"].state == "ok"
+
+
+def test_boards_over_ssh_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COMPRESS_DEVICES", str(tmp_path / "devices.toml"))
+    (tmp_path / "devices.toml").write_text("[devices.my-pi]\naddress = 'ssh://pi@host'\n", encoding="utf-8")
+    found = doctor._try_ssh()
+    assert (found.state, found.text) == ("ok", "boards are reached with --device ssh://…; by name: my-pi")
+    monkeypatch.setenv("COMPRESS_SSH", "/no/ssh")
+    found = doctor._try_ssh()
+    assert (found.state, "openssh-client" in str(found.mend)) == ("missing", True)
+    monkeypatch.setenv("COMPRESS_SSH", "ssh")
+    (tmp_path / "devices.toml").write_text("[devices", encoding="utf-8")
+    assert doctor._try_ssh().state == "broken"

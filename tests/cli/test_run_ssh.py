@@ -96,6 +96,24 @@ def test_tensorrt_is_built_and_measured_on_the_board(
     assert "energy an inference" in done.out
 
 
+def test_an_original_that_the_board_refuses_leaves_the_engines_own_latency(
+    compress: Compress, project: Path, jetson: sshd.Server, tmp_path: Path
+) -> None:
+    program = tmp_path / "jetson" / "bin" / "trtexec"
+    program.rename(f"{program}.real")
+    text = f'#!/bin/sh\ncase "$*" in *=original.onnx*) exit 1;; esac\nexec {program}.real "$@"\n'
+    program.write_text(text, encoding="utf-8")
+    program.chmod(0o755)
+    flags = ("--device-samples", "20", "--max-drop", "40", "--max-latency", "1s")
+    done = compress("run", "model.onnx", "--target", "jetson", "--device", "lab", *flags)
+    assert done.code == 13, done.err
+    target = read_target(project / "model.compressed")
+    assert target["latency"] is None
+    notes = " ".join(target["engine"]["notes"])
+    assert "Latency of the engine alone: p50 1.23 ms over 110 queries; the original was not measured." in notes
+    assert "the original is not measured: trtexec does not build original.engine" in notes
+
+
 def test_throttled_runs_are_marked_and_left_out(
     compress: Compress, project: Path, jetson: sshd.Server, tmp_path: Path
 ) -> None:
