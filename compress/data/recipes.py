@@ -13,6 +13,7 @@ from compress.data.cache import resolve_path
 from compress.data.callables import PREFIX as PYTHON_PREFIX
 from compress.data.samples import SampleSet
 from compress.data.settings import SampleSettings
+from compress.data.slices import read_slices
 from compress.data.sources.opening import open_source
 from compress.data.stream import StreamedSamples
 from compress.errors import DataError, suggest
@@ -105,6 +106,7 @@ def _open(settings: SampleSettings, name: str, base: Path) -> SampleSet:
         _describe_transforms(settings),
         classes,
         class_names=settings.class_names(),
+        slices={} if settings.slices is None else read_slices(resolve_path(settings.slices, base), len(source)),
     )
 
 

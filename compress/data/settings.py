@@ -17,7 +17,8 @@ class SampleSettings(BaseModel):
             ``examples/fetch.py``), or ``python:package.module:callable``.
         labels: For ``.npy`` and idx the file of labels, for ``.npz`` the array's name (``labels``, ``label`` and ``y``
             are found without).
-        files: For an image folder: a CSV table ``file,label`` of the images that count.
+        files: For an image folder: a CSV table ``file,label`` of the images that count; further columns are slices.
+        slices: For other sources: a CSV table with a line for each sample of the source, every column a way to slice.
         input: Name of the only input, where the source does not name it.
         name: What reports call the set; by default the recipe's or the file's name.
         classes: Class names in the order of their numbers, or a table of numbers by name.
@@ -36,6 +37,7 @@ class SampleSettings(BaseModel):
     source: Annotated[str, Field(min_length=1)]
     labels: str | None = None
     files: str | None = None
+    slices: str | None = None
     input: str | None = None
     name: str | None = None
     description: str = ""

@@ -1,8 +1,8 @@
 """Sample sets that read a source: selection, transforms and batches, one sample in memory at a time."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
@@ -26,6 +26,7 @@ class StreamedSamples:
         class_count: Labels are checked against it; None checks nothing.
         synthetic: Whether the source makes its samples up.
         class_names: In the order of their numbers, where the settings name them.
+        slices: By column, one text for each sample of the source, where the settings name a table of them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StreamedSamples:
     class_count: int | None = None
     synthetic: bool = False
     class_names: tuple[str, ...] = ()
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -79,7 +81,8 @@ class StreamedSamples:
     def describe(self) -> Description:
         """Return the names of the classes, and what the source knows of the chosen samples."""
         whole = self.source.describe() if isinstance(self.source, Describing) else Description()
-        slices = {name: tuple(values[index] for index in self.indices) for name, values in whole.slices.items()}
+        known = {**whole.slices, **self.slices}
+        slices = {name: tuple(values[index] for index in self.indices) for name, values in known.items()}
         return Description(self.class_names or whole.class_names, slices)
 
     @cached_property

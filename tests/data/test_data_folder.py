@@ -169,6 +169,35 @@ def test_a_bad_table_is_refused(content: str, message: str, tmp_path: Path, writ
         open_folder(tmp_path / "p", tmp_path / "t.csv", {"cat": 0})
 
 
+def test_other_columns_of_the_table_are_slices_where_they_tell_groups_apart(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    for name in "abcd":
+        write_image(f"p/{name}.png")
+    table = tmp_path / "t.csv"
+    table.write_text("file,light,label,site,id\na.png, day ,1,x,1\nb.png,night,1,x,2\nc.png,day,1,x,3\nd.png,,1,x,4\n")
+    described = open_folder(tmp_path / "p", table).describe()
+    assert described.slices == {}  # three kinds of light for four images
+    table.write_text(
+        "file,light,label,site,id\na.png, day ,1,x,1\nb.png,night,1,x,2\nc.png,day,1,x,3\nd.png,day,1,x,4\n"
+    )
+    assert open_folder(tmp_path / "p", table).describe().slices == {"light": ("day", "night", "day", "day")}
+
+
+def test_folders_below_the_classes_are_slices(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("cat/day/1.png", "cat/night/2.png", "dog/day/3.png", "dog/night/4.png"):
+        write_image(f"p/{name}")
+    described = open_folder(tmp_path / "p").describe()
+    assert described.class_names == ("cat", "dog")
+    assert described.slices == {"folder": ("day", "night", "day", "night")}
+
+
+def test_classes_without_folders_below_have_no_slices(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("cat/1.png", "dog/2.png"):
+        write_image(f"p/{name}")
+    assert open_folder(tmp_path / "p").describe().slices == {}
+
+
 def test_a_table_that_is_not_text_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
     table = write_image("p/a.png")
     with pytest.raises(DataError, match="is not a CSV table"):

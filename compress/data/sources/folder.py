@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.data.samples import Array, Description
+from compress.data.slices import join_columns
 from compress.data.sources import DIGEST_BYTES, Fingerprint, Sample, digest_label
 from compress.errors import DataError, suggest
 
@@ -28,6 +29,7 @@ class _Entry:
     path: Path
     label: int | None
     class_name: str | None = None
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 class FolderSource:
@@ -40,7 +42,7 @@ class FolderSource:
     Args:
         path: The folder.
         table: A CSV file with the columns ``file`` (below the folder) and, optionally, ``label`` (a class number or
-            name); then only these files count, in this order.
+            name); then only these files count, in this order. Its other columns slice the samples.
         classes: Class numbers by name; empty numbers the sub-folders by name.
         background: Red, green and blue (0 to 255).
         input_name: What the input is called.
@@ -79,10 +81,19 @@ class FolderSource:
             yield Sample({self._input: pixels}, _label(entry), entry.path.relative_to(self._path).as_posix())
 
     def describe(self) -> Description:
-        """Return the names of the sub-folders as classes, where their numbers leave no gap."""
+        """Return the names of the sub-folders as classes, where their numbers leave no gap, and the slices.
+
+        Slices are the table's columns beside file and label, or the folders below those of the classes. A column that
+        is the same everywhere, or another text for most samples (a note, a date), tells no groups apart.
+        """
         named = {entry.label: entry.class_name for entry in self._entries if entry.label is not None}
         known = all(named.values()) and sorted(named) == list(range(len(named)))
-        return Description(tuple(named[number] or "" for number in sorted(named)) if known else ())
+        names = tuple(named[number] or "" for number in sorted(named)) if known else ()
+        columns = [column for column, _ in self._entries[0].slices]
+        rows = [[text for _, text in entry.slices] for entry in self._entries]
+        found = join_columns(columns, rows)
+        most = max(2, len(rows) // 2)
+        return Description(names, {name: texts for name, texts in found.items() if 1 < len(set(texts)) <= most})
 
     def fingerprints(self, indices: Sequence[int]) -> Iterator[Fingerprint]:
         """Yield the digests of the image files at ascending indices, without decoding them."""
@@ -155,7 +166,11 @@ def _list_folder(folder: Path, classes: Mapping[str, int]) -> tuple[_Entry, ...]
     for child in by_class:
         if child.name not in numbers:
             raise DataError(f"{child} is not one of the recipe's classes", hint=suggest(child.name, numbers))
-    labelled = (_Entry(path, numbers[child.name], child.name) for child, images in by_class.items() for path in images)
+    labelled = (
+        _Entry(path, numbers[child.name], child.name, (("folder", path.parent.relative_to(child).as_posix()),))
+        for child, images in by_class.items()
+        for path in images
+    )
     return (*(_Entry(path, None) for path in flat), *labelled)
 
 
@@ -192,9 +207,10 @@ def _row_entry(folder: Path, table: Path, line: int, row: Mapping[str, str], cla
         )
     if not path.is_file():
         raise DataError(f"{table}:{line}: no file `{row['file']}` in {folder}", hint="Paths start at the image folder.")
+    slices = tuple((name, value or "") for name, value in row.items() if name and name not in ("file", "label"))
     text = (row.get("label") or "").strip()
     if not text:
-        return _Entry(path, None)
+        return _Entry(path, None, slices=slices)
     if not text.isdecimal() and text not in classes:
         raise DataError(f"{table}:{line}: `{text}` is not a class", hint=suggest(text, classes))
-    return _Entry(path, classes[text] if text in classes else int(text))
+    return _Entry(path, classes[text] if text in classes else int(text), slices=slices)

@@ -38,7 +38,7 @@ def _open_python(settings: SampleSettings, base: Path) -> Source:
 def _open_folder(path: Path, settings: SampleSettings, base: Path) -> Source:
     from compress.data.sources.folder import FolderSource
 
-    _refuse(settings, "labels")
+    _refuse(settings, "labels", "slices")
     table = resolve_path(settings.files, base) if settings.files else None
     return FolderSource(path, table, settings.class_numbers(), settings.background, settings.input or "image")
 
