@@ -10,7 +10,7 @@ from compress.attempts import run_target
 from compress.data.gather import gather_samples, load_if_named
 from compress.evidence.lock.replay import prepare
 from compress.evidence.lock.write import write_lock
-from compress.evidence.statement import write_statement
+from compress.evidence.statement import list_earlier, write_statement
 from compress.gate import worst
 from compress.intake import take_in
 from compress.options import RunOptions
@@ -54,7 +54,7 @@ def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Re
         write_atomically(work.staging / "report.html", render_page(report, load_raw(report, work.staging)).encode())
         write_report(report, work.staging / "report.json")
         write_statement(report, work.staging)
-        work.publish()
+        work.publish(list_earlier(work.out))
     return report
 
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,15 +84,28 @@ class Workspace:
     scratch: Path
     store: Store
 
-    def publish(self) -> None:
-        """Move what was staged into place, the report last; what an earlier run left there is replaced."""
+    def publish(self, earlier: Collection[str] = ()) -> None:
+        """Move what was staged into place, the report last; what an earlier run left there is replaced or removed.
+
+        Args:
+            earlier: Names right below the output folder of what an earlier run put there.
+        """
         staged = sorted(self.staging.iterdir(), key=lambda path: path.name == REPORT)
         (self.out / REPORT).unlink(missing_ok=True)
+        for name in set(earlier) - {path.name for path in staged}:
+            _remove(self.out / name)
         for path in staged:
             final = self.out / path.name
-            if final.is_dir():
+            if final.is_dir() and not final.is_symlink():
                 shutil.rmtree(final)
             path.replace(final)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

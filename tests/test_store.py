@@ -112,3 +112,24 @@ def test_a_resumed_run_that_is_refused_and_found_nothing_leaves_nothing(tmp_path
         work.store.put("later", {"model.onnx": b""})
         raise DataError("no", hint="none")
     assert not out.exists()
+
+
+def test_what_an_earlier_run_put_there_and_this_one_does_not_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_workspace(out, resume=False) as work:
+        for name in ("report.json", "report.md", "signature"):
+            (work.staging / name).write_text("1")
+        (work.staging / "engine").mkdir()
+        work.publish()
+    (out / "mine.txt").write_text("mine")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    (out / "engine").rmdir()
+    (out / "engine").symlink_to(outside)
+    with open_workspace(out, resume=False) as work:
+        (work.staging / "report.json").write_text("2")
+        work.publish(["report.json", "report.md", "engine", "signature", "gone"])
+    assert {path.name for path in out.iterdir()} == {"report.json", "mine.txt"}
+    assert (out / "report.json").read_text() == "2"
+    assert (outside / "kept").exists()

@@ -20,8 +20,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("compress.cli.report", "write a stored report in another form: Markdown, HTML, JUnit, SARIF, CSV"),
     "diff": ("compress.cli.diff", "compare two reports: what changed, and how sure that is"),
     "gate": ("compress.cli.gate", "judge a stored report under a policy"),
-    "verify": ("compress.cli.verify", "check a folder of results: every file's digest, and the engine's accuracy"),
+    "verify": ("compress.cli.verify", "check a folder of results: digests, signature, and the engine's accuracy"),
     "devices": ("compress.cli.devices", "keep and check boards that are reached over SSH"),
+    "sign": ("compress.cli.sign", "sign a folder of results with an Ed25519 key"),
     "distill": ("compress.cli.distill", "train a smaller model to give the outputs of a larger one"),
     "doctor": ("compress.cli.doctor", "show what works on this machine and the command that mends what does not"),
 }

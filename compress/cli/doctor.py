@@ -17,6 +17,7 @@ State = Literal["ok", "missing", "broken", "idle"]
 """``idle``: installed, and this machine has nothing that it can run on."""
 
 REQUIRED = (
+    "cryptography",
     "jinja2",
     "markupsafe",
     "numpy",

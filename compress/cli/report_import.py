@@ -17,7 +17,7 @@ def import_board(options: argparse.Namespace) -> int:
     from compress.errors import ConfigError
     from compress.evidence.board_import import find_kit, merge_board
     from compress.evidence.files import check_files, check_report
-    from compress.evidence.statement import read_statement
+    from compress.evidence.statement import ENVELOPE, read_statement
     from compress.report.board_record import read_board_report
     from compress.report.json_file import read_report
     from compress.report.terminal import print_report
@@ -31,11 +31,12 @@ def import_board(options: argparse.Namespace) -> int:
             f"{folder} is not what the run left: {wrong[0].what}: {wrong[0].reason}",
             hint=f"`compress verify {folder}` lists everything",
         )
+    signed = (folder / ENVELOPE).exists()
     kit = find_kit(report, board)
     samples = _load_samples(report, options) if board.outputs is not None else None
     merged = merge_board(report, kit, board, folder, samples, read_run_policy(options.report, options.policy)[0])
     print_report(merged, Console(), quiet=False)
-    print(f"results in {folder}")
+    print(f"results in {folder}" + ("; the signature was of what was there before: sign again" if signed else ""))
     return merged.verdict.exit_code
 
 

@@ -8,10 +8,11 @@ from typing import Literal
 
 from compress.errors import ConfigError
 from compress.evidence.statement import UNLISTED
+from compress.report.board_record import NAME as BOARD_REPORT
 from compress.report.record import Report
 from compress.store import hash_file
 
-Fault = Literal["missing", "changed", "extra", "unsafe", "differs"]
+Fault = Literal["missing", "changed", "extra", "unsafe", "differs", "unsigned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ def check_files(folder: Path, digests: Mapping[str, str]) -> tuple[Finding, ...]
     except OSError as error:
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}", hint="check the permissions") from error
     extra = (
-        Finding("extra", name, "no file of the run: move it out of the folder")
-        for name in found
-        if name not in digests and name not in UNLISTED
+        Finding("extra", name, "it was not there when the run ended: move it out of the folder")
+        for name, mode in found.items()
+        if name not in digests and name not in UNLISTED and not _is_board_report(name, mode)
     )
     return (*(finding for finding in checked if finding is not None), *extra)
 
@@ -55,6 +56,17 @@ def check_report(report: Report, digests: Mapping[str, str]) -> tuple[Finding, .
         for file in files
         if digests.get(file.path) != file.sha256
     )
+
+
+def list_board_reports(folder: Path, digests: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the reports that a board has left in its kit, and that are not in the statement yet."""
+    return tuple(name for name, mode in _walk(folder, "") if name not in digests and _is_board_report(name, mode))
+
+
+def _is_board_report(name: str, mode: int) -> bool:
+    """Return whether a file is what a kit's ``run.sh`` writes beside itself."""
+    parts = PurePosixPath(name).parts
+    return len(parts) == 3 and parts[0] == "engine" and parts[2] == BOARD_REPORT and stat.S_ISREG(mode)
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:

@@ -4,7 +4,7 @@ Source: in-toto Attestation Framework, Statement v1; SLSA v1, Provenance (the pr
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,8 +14,11 @@ from compress.report.record import Report, Sha256
 from compress.store import REPORT, hash_file, write_atomically
 
 PROVENANCE: Final = "provenance.json"
-UNLISTED: Final = frozenset({PROVENANCE, "run.log", ".steps"})
-"""What a folder of results has beside the files of the statement: itself, the log, and the steps of ``--resume``."""
+ENVELOPE: Final = "statement.dsse.json"
+"""The statement with signatures, in DSSE's envelope; made by ``compress sign``."""
+UNLISTED: Final = frozenset({PROVENANCE, ENVELOPE, "run.log", ".steps"})
+"""What a folder of results has beside the files of the statement: itself, its signature, the log, and the steps of
+``--resume``."""
 
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
 _PREDICATE: Final = "https://slsa.dev/provenance/v1"
@@ -55,7 +58,8 @@ class Statement(_Read):
 
 
 def write_statement(report: Report, folder: Path) -> None:
-    """Write the statement of a folder whose other files are all there."""
+    """Write the statement of a folder whose other files are all there; a signature of an earlier one is removed."""
+    (folder / ENVELOPE).unlink(missing_ok=True)
     names = sorted(
         name
         for path in folder.rglob("*")
@@ -121,9 +125,28 @@ def read_statement(folder: Path) -> Statement:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes", hint=_AGAIN)
-        statement = Statement.model_validate_json(path.read_bytes())
+        return parse_statement(path.read_bytes(), str(path))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the permissions") from error
+
+
+def list_earlier(folder: Path) -> frozenset[str]:
+    """Return the names right below a folder that an earlier run put there; none where its statement cannot be read."""
+    try:
+        subjects = read_statement(folder).digests
+    except ConfigError:
+        return frozenset({PROVENANCE, ENVELOPE})
+    return frozenset({PROVENANCE, ENVELOPE, *(PurePosixPath(name).parts[0] for name in subjects)})
+
+
+def parse_statement(content: bytes, path: str) -> Statement:
+    """Return the statement that a file, or a signed payload, holds.
+
+    Raises:
+        ConfigError: It is no such statement, or names a file twice or none for the report.
+    """
+    try:
+        statement = Statement.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

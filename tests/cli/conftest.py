@@ -49,3 +49,13 @@ def stored(tmp_path: Path) -> Path:
     path = tmp_path / "report.json"
     write_report(report(), path)
     return path
+
+
+@pytest.fixture
+def results(compress: Compress, project: Path) -> Path:
+    """Return the folder of a run for the reference evaluator."""
+    done = compress(
+        "run", "model.onnx", "--target", "reference/board.toml", "--max-drop", "5", "--latency-seconds", "0.1"
+    )
+    assert done.code == 0, done.err
+    return project / "model.compressed"

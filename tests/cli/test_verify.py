@@ -3,26 +3,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_project import FASHION, RECIPE, Compress
+from small_project import FASHION, RECIPE, Compress, change_a_byte
 
 from compress.evidence.statement import PROVENANCE
 from compress.store import hash_file
-
-
-@pytest.fixture
-def results(compress: Compress, project: Path) -> Path:
-    """Return the folder of a run for the reference evaluator."""
-    done = compress(
-        "run", "model.onnx", "--target", "reference/board.toml", "--max-drop", "5", "--latency-seconds", "0.1"
-    )
-    assert done.code == 0, done.err
-    return project / "model.compressed"
-
-
-def change_a_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 def test_a_folder_as_the_run_left_it_is_right_and_as_accurate_as_it_says(compress: Compress, results: Path) -> None:

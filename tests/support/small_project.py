@@ -50,6 +50,13 @@ def nearest_mean_classifier(outlier: float = 0.0) -> Model:
     return build(nodes, constants, ["batch", 1, 28, 28], ["logits"])
 
 
+def change_a_byte(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 BOARD = """
 name = "board"
 description = "A board of the tests"
