@@ -25,6 +25,7 @@ from compress.runtimes import Availability, Engine, Runtime, Session, load_runti
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_options import EngineOptions
+from compress.runtimes.tensorrt_profile import TimedOnGpu, describe_gpu
 from compress.runtimes.variants import load_variants
 from compress.steps import Progress
 from compress.targets import Target
@@ -194,6 +195,8 @@ def _time_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Pr
         timings = time_interleaved(lambda: first.run(feed), lambda: second.run(feed), limits=limits, seed=seed)
     size = len(next(iter(feed.values())))
     latency = summarize_timings(timings, threads=plan.options.threads, batch=size, limits=limits, seed=seed)
+    if isinstance(compressed, TimedOnGpu) and compressed.gpu_seconds:
+        latency = latency.model_copy(update={"notes": (describe_gpu(compressed.gpu_seconds), *latency.notes)})
     progress(task, 1, 1)
     return latency, timings
 

@@ -6,6 +6,7 @@ from compress.report.measurements import RawMeasurements
 from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
 from compress.report.speed_record import Energy
 from compress.runtimes import Engine
+from compress.runtimes.variants import RanNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Measured:
         machine: Facts about the device where it is not this machine.
         notes: Sentences for the report.
         engine: The engine as the device built it, where that is not the one that was built here.
+        layers: The engine's layers as its device timed them; empty where it did not.
     """
 
     accuracy: Accuracy | None
@@ -28,3 +30,4 @@ class Measured:
     notes: tuple[str, ...] = ()
     energy: Energy | None = None
     engine: Engine | None = None
+    layers: tuple[RanNode, ...] = ()

@@ -11,6 +11,7 @@ from compress.data.samples import SampleSet
 from compress.engines import Engines
 from compress.errors import CompressError
 from compress.measure.attribution import LayerRun, attribute_time, match_layers
+from compress.measure.fused_layers import match_fused
 from compress.measure.peaks import Rates, measure_rates, rates_of
 from compress.measure.roofline import bound_layers, count_work
 from compress.measured import Measured
@@ -20,7 +21,7 @@ from compress.report.speed_record import Attribution, Bound, Roofline
 from compress.runtimes import Feed
 from compress.runtimes.batching import fixed_batch
 from compress.runtimes.engine_options import EngineOptions
-from compress.runtimes.variants import Providers, RanNode, load_variants
+from compress.runtimes.variants import LayerProfiler, Providers, RanNode, load_variants
 from compress.steps import Progress
 
 log = logging.getLogger("compress")
@@ -67,12 +68,23 @@ def _profile(engines: Engines, feed: Feed) -> tuple[RanNode, ...]:
         )
 
 
+def _profile_layers(engines: Engines, feed: Feed) -> tuple[RanNode, ...]:
+    """Return the layers of an engine whose session times them itself, a GPU's; nothing of any other."""
+    if not engines.available.run or engines.compressed.kind != "tensorrt":
+        return ()
+    with engines.runtime.open(engines.compressed, threads=1) as session:
+        return session.profile(feed, _PROFILED_RUNS) if isinstance(session, LayerProfiler) else ()
+
+
 def _explain(engines: Engines, measured: Measured, feed: Feed, plan: Plan, ran: tuple[RanNode, ...]) -> Speed:
     model, attribution = engines.shipped_model, None
     runs: tuple[LayerRun, ...] = ()
     if ran:
         attribution = attribute_time(model, ran, weighted=DIALECTS[engines.target.dialect].weighted)
         runs = match_layers(model, ran)
+    layers = measured.layers or _profile_layers(engines, feed)
+    if layers:
+        runs = match_fused(model, layers)
     batch, sizes = _sizes(engines, feed)
     rates = rates_of(engines.target)
     if rates is None and ran:

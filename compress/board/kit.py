@@ -15,6 +15,7 @@ from .clocks import LockedClocks
 from .common import FAILED, Failed, digest
 from .facts import describe_board, describe_host
 from .outputs import compute_outputs
+from .profile import profile_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +68,12 @@ def make_report(folder: Path, *, lock_clocks: bool, progress: Progress) -> dict[
     progress("build", 1, engines)
     original, notes = _build_original(program, kit, folder, progress)
     measured: dict[str, Any] = {"latency": None, "notes": ["trtexec was not found: latency is not measured"]}
-    outputs = None
+    outputs = layers = None
     if program is not None:
         with LockedClocks(folder) if lock_clocks else contextlib.nullcontext():
             names = [trtexec.ENGINE] if original is None else [ORIGINAL_ENGINE, trtexec.ENGINE]
             measured = contest.measure(program, kit, folder, names, progress)
+        layers = profile_layers(program, kit, folder)
         outputs, said = compute_outputs(program, kit, folder, progress)
         notes += [*said, *trtexec.describe_sparsity((folder / "build.log").read_text(errors="replace"))]
     return {
@@ -84,6 +86,7 @@ def make_report(folder: Path, *, lock_clocks: bool, progress: Progress) -> dict[
         "engine": built,
         "original": original,
         "outputs": outputs,
+        "layers": layers,
         **measured,
         "notes": [*measured["notes"], *notes],
     }

@@ -17,6 +17,7 @@ from compress.devices.ssh.probe import BoardFacts, describe_board_machine, descr
 from compress.errors import ConfigError
 from compress.machine import core_count
 from compress.measure.accuracy import measure_accuracy
+from compress.measure.fused_layers import describe_slowest
 from compress.measure.latency import summarize_timings
 from compress.measure.outcomes import OutcomeCollector
 from compress.measure.timings import Limits, Timings, replay_timings
@@ -28,6 +29,8 @@ from compress.report.speed_record import Energy
 from compress.report.units import format_seconds
 from compress.runtimes import Feed, open_graph
 from compress.runtimes.batching import fixed_batch, in_batches
+from compress.runtimes.tensorrt_profile import PROVIDER
+from compress.runtimes.variants import RanNode
 
 _BATCH: Final = 64
 _MOST_ROUNDS: Final = 5000
@@ -94,7 +97,9 @@ def measure_from_report(report: BoardReport, judged: Judged, simulated: Fidelity
     facts = BoardFacts(report.host, report.board, {})
     locked = " The clocks were locked at the mode's maximum (jetson_clocks)." if report.clocks_locked else ""
     system = [line + locked for line in describe_system(report.board)]
-    notes = (*system, *_alone(report, latency), *map(_sentence, report.notes))
+    layers = tuple(RanNode(layer.name, "", PROVIDER, layer.seconds) for layer in report.layers or ())
+    slowest = describe_slowest(layers)
+    notes = (*system, *_alone(report, latency), *([slowest] if slowest else []), *map(_sentence, report.notes))
     original = report.original.bytes if report.original else len(judged.original.to_bytes())
     return Measured(
         accuracy,
@@ -105,6 +110,7 @@ def measure_from_report(report: BoardReport, judged: Judged, simulated: Fidelity
         describe_board_machine(facts, measured_on),
         notes,
         energy=_energy(report),
+        layers=layers,
     )
 
 

@@ -71,6 +71,13 @@ class StoredOutput(_Part):
     float32: str
 
 
+class LayerTime(_Part):
+    """One of the engine's layers: TensorRT's name, and mean seconds in a run."""
+
+    name: str
+    seconds: Annotated[float, Field(ge=0)]
+
+
 class BoardReport(_Part):
     """The whole file."""
 
@@ -86,6 +93,7 @@ class BoardReport(_Part):
     seconds: dict[str, tuple[Annotated[float, Field(gt=0)], ...]] = Field(default_factory=dict)
     blocks: tuple[Block, ...] = ()
     outputs: dict[str, StoredOutput] | None = None
+    layers: tuple[LayerTime, ...] | None = None
     clocks_locked: bool = False
     notes: tuple[str, ...] = ()
 

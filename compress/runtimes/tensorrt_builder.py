@@ -77,6 +77,8 @@ def build_plan(
         builder = _start(trt, logger, lines)
         network = _parse(trt, builder, logger, graph)
         config = builder.create_builder_config()
+        # Without it the engine inspector knows the layers' names only.
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         _set_capabilities(trt, config, capabilities)
         if memory_bytes is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory_bytes // _WORKSPACE_SHARE)

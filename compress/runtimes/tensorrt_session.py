@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from compress.errors import DataError, TargetError
 from compress.runtimes import Engine, Feed
 from compress.runtimes.tensorrt_builder import make_logger
+from compress.runtimes.tensorrt_profile import PROVIDER, make_recorder, read_layer_types
+from compress.runtimes.variants import RanNode
 
 
 def open_plan(trt: ModuleType, engine: Engine) -> "PlanSession":
@@ -26,11 +28,30 @@ def open_plan(trt: ModuleType, engine: Engine) -> "PlanSession":
             hint="run it on the device; accuracy is simulated on the engine's graph meanwhile",
         )
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    return PlanSession(trt, engine.main.read_bytes(), "cuda", stream.cuda_stream, stream.synchronize)
+    plan = engine.main.read_bytes()
+    return PlanSession(trt, plan, "cuda", stream.cuda_stream, stream.synchronize, time_stream(stream))
+
+
+def time_stream(stream: Any) -> Callable[[Callable[[], bool]], tuple[bool, float]]:
+    """Return what enqueues work on a CUDA stream between two events, waits, and tells the seconds between them."""
+    import torch
+
+    def timed(enqueue: Callable[[], bool]) -> tuple[bool, float]:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start.record(stream)
+        accepted = enqueue()
+        end.record(stream)
+        end.synchronize()
+        return accepted, float(start.elapsed_time(end)) / 1000
+
+    return timed
 
 
 class PlanSession:
     """A loaded engine; leaving its context frees it.
+
+    Attributes:
+        gpu_seconds: Of every call since it was opened, the GPU's compute alone, by CUDA events; empty without a timer.
 
     Args:
         trt: The module that built it.
@@ -38,9 +59,20 @@ class PlanSession:
         device: Where torch puts the tensors whose addresses the engine gets.
         stream: Handle of the CUDA stream to run on.
         synchronize: Waits until that stream is done.
+        timer: Runs what enqueues work, and tells whether it was accepted and the seconds that the GPU took.
     """
 
-    def __init__(self, trt: ModuleType, plan: bytes, device: str, stream: int, synchronize: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        trt: ModuleType,
+        plan: bytes,
+        device: str,
+        stream: int,
+        synchronize: Callable[[], None],
+        timer: Callable[[Callable[[], bool]], tuple[bool, float]] | None = None,
+    ) -> None:
+        self.gpu_seconds: list[float] = []
+        self._trt, self._timer = trt, timer
         self._engine: Any = trt.Runtime(make_logger(trt)).deserialize_cuda_engine(plan)
         self._context: Any = None if self._engine is None else self._engine.create_execution_context()
         if self._context is None:
@@ -105,10 +137,34 @@ class PlanSession:
             empty = torch.from_numpy(np.empty(tuple(self._context.get_tensor_shape(name)), dtype))
             outputs[name] = empty.to(self._device)
             self._context.set_tensor_address(name, outputs[name].data_ptr())
-        if not self._context.execute_async_v3(self._stream):
+        if not self._enqueue():
             raise TargetError("the GPU refuses to run the engine", hint="see the messages of the NVIDIA driver")
         self._synchronize()
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def _enqueue(self) -> bool:
+        if self._timer is None:
+            return bool(self._context.execute_async_v3(self._stream))
+        accepted, seconds = self._timer(lambda: bool(self._context.execute_async_v3(self._stream)))
+        self.gpu_seconds.append(seconds)
+        return accepted
+
+    def profile(self, feed: Feed, runs: int) -> tuple[RanNode, ...]:
+        """Return the layers in the engine's order, with the mean seconds over so many runs of one batch.
+
+        Raises:
+            DataError: As :meth:`run`.
+            TargetError: As :meth:`run`.
+        """
+        recorder = make_recorder(self._trt)
+        self._context.profiler = recorder
+        for _ in range(runs):
+            self.run(feed)
+        kinds = read_layer_types(self._trt, self._engine)
+        return tuple(
+            RanNode(name, kinds.get(name, ""), PROVIDER, sum(times) / len(times))
+            for name, times in recorder.seconds.items()
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from compress.runtimes import Engine, Feed, Session
 from compress.runtimes.engine_options import EngineOptions
@@ -57,6 +57,15 @@ class RanNode:
     op: str
     provider: str
     seconds: float
+
+
+@runtime_checkable
+class LayerProfiler(Protocol):
+    """A session that times its engine's layers one by one."""
+
+    def profile(self, feed: Feed, runs: int) -> tuple[RanNode, ...]:
+        """Return the layers in the engine's order, with the mean seconds over so many runs."""
+        ...
 
 
 class VariantRuntime(Protocol):

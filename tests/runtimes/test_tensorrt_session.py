@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import torch
 from qdq_graphs import samples
 
 from compress.errors import DataError, TargetError
+from compress.runtimes import tensorrt_rtx
+from compress.runtimes.tensorrt_profile import describe_gpu, make_recorder, read_layer_types
 from compress.runtimes.tensorrt_session import PlanSession, open_plan
 
 
@@ -87,3 +90,46 @@ def test_with_a_gpu_the_engine_is_loaded_on_a_stream_of_its_own(
     engine.main.write_bytes(b"plan")
     with open_plan(fake_tensorrt.as_module(), engine) as session:
         assert (session._device, session._stream) == ("cuda", 42)
+
+
+def test_layers_are_timed_one_by_one_and_named_by_the_inspector() -> None:
+    with make_session() as session:
+        layers = session.profile({"x": samples(2, 3)}, 4)
+    assert [(layer.name, layer.op, layer.seconds) for layer in layers] == [
+        ("conv1 + relu1", "CaskConvolution", 0.0005),
+        ("head", "", 0.00025),
+    ]
+
+
+def test_the_gpus_own_time_is_kept_apart_from_the_wall_clock() -> None:
+    def timer(enqueue: Callable[[], bool]) -> tuple[bool, float]:
+        return enqueue(), 0.002
+
+    module = fake_tensorrt.as_module()
+    with PlanSession(module, b"plan", "cpu", 0, lambda: None, timer) as session:
+        np.testing.assert_array_equal(session.run({"x": samples(2, 3)})["y"], 2 * samples(2, 3))
+        assert session.gpu_seconds == [0.002]
+        assert describe_gpu(session.gpu_seconds).startswith("GPU compute alone, by CUDA events: p50 2.00 ms")
+
+
+def test_an_engine_without_details_has_no_types() -> None:
+    class Silent:
+        def create_engine_inspector(self) -> "Silent":
+            return self
+
+        def get_engine_information(self, form: object) -> str:
+            return "conv1"
+
+    assert read_layer_types(fake_tensorrt.as_module(), Silent()) == {}
+
+
+def test_the_real_module_has_what_the_profiler_needs() -> None:
+    module = tensorrt_rtx.find_module()
+    if module is None:
+        pytest.skip("TensorRT-RTX is not installed")
+    recorder = make_recorder(module)
+    recorder.report_layer_time("conv1", 1.5)
+    assert recorder.seconds == {"conv1": [0.0015]}
+    assert hasattr(module.LayerInformationFormat, "JSON")
+    assert hasattr(module.ICudaEngine, "create_engine_inspector")
+    assert hasattr(module.IExecutionContext, "profiler")

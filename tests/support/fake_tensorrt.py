@@ -1,6 +1,7 @@
 """A TensorRT without a GPU: the calls the project makes, answered in a few lines; its engines compute y = 2·x."""
 
 import ctypes
+import json
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -53,6 +54,28 @@ class DeviceType(IntEnum):
 class BuilderFlag(IntEnum):
     GPU_FALLBACK = 3
     SPARSE_WEIGHTS = 12
+
+
+class ProfilingVerbosity(IntEnum):
+    LAYER_NAMES_ONLY = 0
+    DETAILED = 2
+
+
+class LayerInformationFormat(IntEnum):
+    ONELINE = 0
+    JSON = 1
+
+
+class IProfiler:
+    pass
+
+
+class EngineInspector:
+    def get_engine_information(self, form: LayerInformationFormat) -> str:
+        assert form is LayerInformationFormat.JSON
+        return (
+            '{"Layers": [{"Name": "conv1 + relu1", "LayerType": "CaskConvolution"}, {"Name": "head"}], "Bindings": []}'
+        )
 
 
 class TensorIOMode(IntEnum):
@@ -116,6 +139,7 @@ class Config:
     """A timing cache of ``b"other GPU"`` does not fit."""
 
     default_device_type = DeviceType.GPU
+    profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
     DLA_core = -1
 
     def __init__(self) -> None:
@@ -181,6 +205,7 @@ class Context:
         self.addresses: dict[str, int] = {}
         self.batches: list[int] = []
         self.works = True
+        self.profiler: Any = None
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
         self.shapes[name] = shape
@@ -196,6 +221,9 @@ class Context:
         x, y = ((ctypes.c_float * count).from_address(self.addresses[name]) for name in ("x", "y"))
         y[:] = [2 * value for value in x]
         self.batches.append(self.shapes["x"][0])
+        if self.profiler is not None:
+            self.profiler.report_layer_time("conv1 + relu1", 0.5)
+            self.profiler.report_layer_time("head", 0.25)
         return self.works
 
 
@@ -207,6 +235,9 @@ class Engine:
 
     def create_execution_context(self) -> Context:
         return self.context
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector()
 
     def get_tensor_name(self, index: int) -> str:
         return "xy"[index]

@@ -54,6 +54,12 @@ if "exportOutput" in arguments:
             file.write('  , "values" : [ %s ]\n  }\n' % ", ".join("%g" % value for value in values.ravel()))
         file.write("]\n")
     sys.exit(0)
+if "exportProfile" in arguments:
+    with open(arguments["exportProfile"], "w") as profile:
+        profile.write('[\n  { "count" : 800 }\n')
+        for name, time in (("Reformatting CopyNode for Input Tensor 0", 0.1), ("hidden_layer + relu", 0.7)):
+            profile.write(', { "name" : "%s", "timeMs" : %g, "averageMs" : %g }\n' % (name, 800 * time, time))
+        profile.write("]\n")
 import time
 time.sleep({seconds})
 slower = 2.0 if "original" in graph else 1.0
