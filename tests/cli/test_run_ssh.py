@@ -91,9 +91,9 @@ def test_tensorrt_is_built_and_measured_on_the_board(
     notes = " ".join(target["engine"]["notes"])
     assert "L4T R36.4.3; TensorRT 10.3.0; power mode MAXN_SUPER; clocks GPU 306 to 1020 MHz" in notes
     assert "The clocks were locked" in notes
-    assert "TensorRT's slowest are `hidden_layer + relu` 700 µs (88 %)" in notes
+    assert "TensorRT's slowest are `Gemm + relu` 700 µs (88 %)" in notes
     timed = {layer["name"]: layer["seconds"] for layer in target["roofline"]["layers"]}
-    assert timed == {"hidden_layer": pytest.approx(0.0007), "head": None}
+    assert timed == {"Gemm": pytest.approx(0.0007), "Gemm_1": None}
     assert clocks(tmp_path) == "as they were"
     assert not jetson.base.exists()
     assert "energy an inference" in done.out

@@ -1,7 +1,6 @@
 """A TensorRT without a GPU: the calls the project makes, answered in a few lines; its engines compute y = 2·x."""
 
 import ctypes
-import json
 import sys
 from enum import IntEnum
 from pathlib import Path

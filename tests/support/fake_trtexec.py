@@ -57,7 +57,7 @@ if "exportOutput" in arguments:
 if "exportProfile" in arguments:
     with open(arguments["exportProfile"], "w") as profile:
         profile.write('[\n  { "count" : 800 }\n')
-        for name, time in (("Reformatting CopyNode for Input Tensor 0", 0.1), ("hidden_layer + relu", 0.7)):
+        for name, time in (("Reformatting CopyNode for Input Tensor 0", 0.1), ("Gemm + relu", 0.7)):
             profile.write(', { "name" : "%s", "timeMs" : %g, "averageMs" : %g }\n' % (name, 800 * time, time))
         profile.write("]\n")
 import time
