@@ -8,6 +8,7 @@ from pathlib import Path
 from compress.assembly import check_export, describe_run
 from compress.attempts import run_target
 from compress.data.gather import gather_samples, load_if_named
+from compress.evidence.bom import write_bom
 from compress.evidence.lock.replay import prepare
 from compress.evidence.lock.write import write_lock
 from compress.evidence.statement import list_earlier, write_statement
@@ -53,6 +54,7 @@ def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Re
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
         write_atomically(work.staging / "report.html", render_page(report, load_raw(report, work.staging)).encode())
         write_report(report, work.staging / "report.json")
+        write_bom(report, source.model, work.staging)
         write_statement(report, work.staging)
         work.publish(list_earlier(work.out))
     return report

@@ -18,6 +18,7 @@ State = Literal["ok", "missing", "broken", "idle"]
 
 REQUIRED = (
     "cryptography",
+    "cyclonedx-python-lib",
     "jinja2",
     "markupsafe",
     "numpy",

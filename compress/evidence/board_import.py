@@ -12,6 +12,7 @@ from compress.data.metrics import load_metric
 from compress.data.samples import SampleSet
 from compress.data.synthetic import synthesize
 from compress.errors import ConfigError, UsageError
+from compress.evidence.bom import write_bom
 from compress.evidence.statement import write_statement
 from compress.gate import Policy, judge, worst
 from compress.model import Model
@@ -82,6 +83,7 @@ def merge_board(
     write_atomically(folder / "report.md", render_markdown(renewed).encode())
     write_atomically(folder / "report.html", render_page(renewed, load_raw(renewed, folder)).encode())
     write_report(renewed, folder / REPORT)
+    write_bom(renewed, original, folder)
     write_statement(renewed, folder)
     return renewed
 

@@ -32,6 +32,7 @@ def test_a_run_passes_and_leaves_engine_reports_lock_and_log(compress: Compress,
     out = project / "model.compressed"
     left = {path.name for path in out.iterdir()}
     named = {
+        "bom.cdx.json",
         "engine",
         "measurements",
         "model.onnx",
