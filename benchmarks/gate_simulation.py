@@ -7,6 +7,9 @@ changes its outcome (at least as many as the drop takes). The gate passes where 
 fails where it begins beyond it. "Wrong pass" is at a true drop of the budget, "wrong fail" at none. Beside Tango's
 interval, which the gate uses, stand Newcombe's (method 10) and Wald's; at the end, the samples from which on four of
 five equal models pass, against an interval that does not know that both engines saw the same samples.
+
+Two more intervals of the gate have their coverage at the end: that of a relative drop, and that of the change of the
+calibration error, of models whose logits became too large or whose confidences are a constant too high.
 """
 
 import argparse
@@ -17,6 +20,8 @@ from numpy.typing import NDArray
 
 from compress.measure.statistics import (
     PairedTable,
+    calibration_change,
+    calibration_error,
     newcombe_difference,
     normal_quantile,
     score_interval,
@@ -24,6 +29,7 @@ from compress.measure.statistics import (
 )
 
 Counts = NDArray[np.int64]
+Outcome = tuple[NDArray[np.float64], NDArray[np.bool_]]
 Ends = tuple[NDArray[np.float64], NDArray[np.float64]]
 ACCURACY, BUDGET, Z = 0.9, 0.01, normal_quantile(0.95)
 SIZES = (100, 300, 1_000, 3_000, 10_000, 50_000)
@@ -103,6 +109,57 @@ def compare_pairing(draws: int, changed: float) -> None:
     print(f"four of five equal models pass from n = {needed['paired']} paired, {needed['unpaired']} unpaired")
 
 
+def simulate_relative(draws: int) -> None:
+    """Print the coverage of Tango's interval divided by the original's accuracy as it was drawn."""
+    random = np.random.default_rng(2)
+    print("\n| accuracy | n | relative drop: coverage, least and most of four from 0 to 2 % | wrong pass at 1 % |")
+    print("|---|---|---|---|", flush=True)
+    for accuracy in (0.6, 0.9):
+        for n in SIZES[1:5]:
+            cover, passed = [], 0.0
+            for relative in (0.0, 0.001, 0.01, 0.02):
+                drop = relative * accuracy
+                lost, won = (max(0.04, drop) + drop) / 2, (max(0.04, drop) - drop) / 2
+                tables = random.multinomial(n, [accuracy - lost, lost, won, 1 - accuracy - won], size=draws)
+                original = (tables[:, 0] + tables[:, 1]) / n
+                low, high = (end / original for end in tango(tables))
+                cover.append(100 * np.mean((low <= relative) & (relative <= high)))
+                passed = 100 * float(np.mean(high <= BUDGET)) if relative == BUDGET else passed
+            print(f"| {accuracy:.0%} | {n:,} | {min(cover):.1f} to {max(cover):.1f} % | {passed:.1f} % |", flush=True)
+
+
+def draw_confidences(random: np.random.Generator, n: int, change: str) -> tuple[Outcome, Outcome]:
+    """Return confidences and hits of an original and of what became of it."""
+    if change.startswith("shift"):
+        chances = random.uniform(0.3, 0.94, n)
+        right = random.random(n) < chances
+        return (chances, right), (chances + float(change.split()[1]), right)
+    logits = random.normal(2.0, 1.5, n)
+    chances = 1 / (1 + np.exp(-logits))
+    right = random.random(n) < chances
+    other = np.where(random.random(n) < 0.02, random.random(n) < chances, right)
+    scaled = logits * (1.1 + float(change.split()[1])) + random.normal(0.0, 0.05, n)
+    return (1 / (1 + np.exp(-1.1 * logits)), right), (1 / (1 + np.exp(-scaled)), other)
+
+
+def simulate_calibration(draws: int) -> None:
+    """Print how often the interval of the change of the calibration error holds what two million samples give."""
+    random = np.random.default_rng(3)
+    print(
+        "\n| change | n | true change | coverage | true change above the interval | width |\n|---|---|---|---|---|---|"
+    )
+    for change in ("logits +0.0", "logits +0.1", "logits +0.5", "logits -0.3", "shift 0.01", "shift 0.05"):
+        whole = draw_confidences(random, 2_000_000, change)
+        true = calibration_error(*whole[1]) - calibration_error(*whole[0])
+        for n in (1_000, 10_000):
+            found = [calibration_change(*draw_confidences(random, n, change)).change for _ in range(draws)]
+            held = 100 * np.mean([one.low <= true <= one.high for one in found])
+            missed = 100 * np.mean([one.high < true for one in found])
+            width = 100 * np.mean([one.high - one.low for one in found])
+            cells = f"{100 * true:+.2f} | {held:.0f} % | {missed:.0f} % | {width:.1f} points"
+            print(f"| {change} | {n:,} | {cells} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=10_000)
@@ -111,6 +168,8 @@ def main() -> None:
     for changed in options.changed:
         simulate(options.draws, changed)
         compare_pairing(min(options.draws, 1_000), changed)
+    simulate_relative(options.draws)
+    simulate_calibration(min(options.draws, 200))
 
 
 if __name__ == "__main__":

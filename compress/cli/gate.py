@@ -81,7 +81,7 @@ def _add_regressions(
 ) -> "Outcomes":
     """Return the outcomes with those of both rules on regression behind them."""
     from compress.cli.judged import read_sides
-    from compress.gate import check_regressions
+    from compress.gate.regression import check_regressions
     from compress.report.json_file import read_report
 
     before = read_sides(read_report(options.baseline), options.baseline)

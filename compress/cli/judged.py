@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from compress.gate import Policy, RuleOutcome, Side
+    from compress.gate import Policy, RuleOutcome
+    from compress.gate.regression import Side
     from compress.report.record import Report
     from compress.report.sarif.places import Place
 
@@ -106,7 +107,7 @@ def read_sides(report: "Report", path: Path) -> "dict[str, Side]":
     Raises:
         ConfigError: That file is not there or damaged.
     """
-    from compress.gate import Side
+    from compress.gate.regression import Side
     from compress.report.measurements import read_measurements
 
     sides = {}

@@ -2,12 +2,14 @@
 
 A run without a policy is judged too: ``max_drop`` has a default, so a run whose accuracy nobody could measure is never
 a pass.
+
+Rules on regression against an earlier report are in :mod:`compress.gate.regression`, which is not imported here: it
+compares reports, and a gate without a baseline must not wait for what that takes.
 """
 
 from compress.gate.accuracy import accuracy_budget, misses_budget
 from compress.gate.outcome import RULE_KEYS, RuleOutcome
 from compress.gate.policy import DEFAULT_MAX_DROP_POINTS, Policy, make_policy, override_policy, read_policy
-from compress.gate.regression import Side, check_regressions
 from compress.gate.verdict import best_record, check_rules, conclude, judge, worst
 
 __all__ = [
@@ -15,10 +17,8 @@ __all__ = [
     "RULE_KEYS",
     "Policy",
     "RuleOutcome",
-    "Side",
     "accuracy_budget",
     "best_record",
-    "check_regressions",
     "check_rules",
     "conclude",
     "judge",

@@ -5,7 +5,6 @@ of two runs differ for reasons that no interval of one run knows; where both run
 the engine, it is the yardstick, and what still differs from run to run widens the interval.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,13 +22,13 @@ from compress.measure.statistics import (
     Reduce,
     independent_difference,
     independent_ratio,
-    normal_quantile,
     paired_bootstrap,
     paired_difference,
     percentile,
     proportion,
     ratio_of_medians,
     rescale,
+    widen_ratio,
 )
 from compress.report.diff.accuracy import PROPORTIONS, is_higher_better, pair_scores
 from compress.report.diff.latency import have_one_yardstick, machine_differences
@@ -40,7 +39,7 @@ RUN_TO_RUN: Final = 0.025
 """Standard deviation of the logarithm of a ratio of two runs of one engine, with the original as the yardstick."""
 RUN_TO_RUN_ALONE: Final = 0.06
 """The same of the medians themselves. Measured for both: the pairs of ten runs on a loaded machine with two cores
-(``compress.report.diff.latency``), and ``benchmarks/aa_latency.py``."""
+(``compress.report.diff.latency``)."""
 _SEED: Final = 0
 
 
@@ -214,8 +213,7 @@ def _slowdown(before: Side, after: Side, confidence: float, *, yardstick: bool) 
         if later is None or earlier is None:
             return None
         ratio, deviation = independent_ratio(later, earlier), RUN_TO_RUN_ALONE
-    spread = math.exp(normal_quantile(confidence) * deviation)
-    return independent_ratio(ratio, Estimate(1.0, 1 / spread, spread, confidence, "run to run"))
+    return widen_ratio(ratio, deviation, f"{ratio.method}, and the spread from run to run")
 
 
 def _speedup(side: Side, confidence: float) -> Estimate:

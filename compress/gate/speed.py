@@ -5,7 +5,7 @@ from typing import Literal
 from compress.errors import ExitCode
 from compress.gate.outcome import Finding, RuleOutcome, format_limit, unmeasured
 from compress.gate.policy import Policy
-from compress.measure.statistics import CONFIDENCE, Floats, percentile, ratio_of_medians
+from compress.measure.statistics import CONFIDENCE, Floats, percentile, speed_ratio
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Measurements
 
@@ -32,7 +32,7 @@ def check_speedup(measured: Measurements, policy: Policy, raw: RawMeasurements |
     ratio, interval, confidence = measured.latency.speedup, measured.latency.interval, CONFIDENCE
     seconds = _seconds(policy, raw)
     if seconds is not None:
-        found = ratio_of_medians(*seconds, seed=_SEED, confidence=policy.confidence)
+        found = speed_ratio(*seconds, seed=_SEED, confidence=policy.confidence)
         ratio, interval, confidence = found.value, (found.low, found.high), policy.confidence
     return Finding(
         rule="speed-up",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from compress.measure.machine import Pressure, read_pressure
 from compress.measure.stability import describe_instability
-from compress.measure.statistics import Floats, percentile, ratio_of_medians
+from compress.measure.statistics import Floats, percentile, ratio_of_medians, speed_ratio
 from compress.measure.timings import Call, Clock, Limits, Timings, time_interleaved
 from compress.report.record import Latency, OpenInterval, Percentiles
 
@@ -40,7 +40,8 @@ def measure_latency(
 
 def summarize_timings(timings: Timings, *, threads: int, batch: int, limits: Limits, seed: int) -> Latency:
     """Return the percentiles, the ratio of medians and the notes on stability of raw timings."""
-    ratio = ratio_of_medians(timings.baseline, timings.compressed, seed=seed)
+    rounds = ratio_of_medians(timings.baseline, timings.compressed, seed=seed)
+    ratio = speed_ratio(timings.baseline, timings.compressed, seed=seed)
     return Latency(
         baseline=_percentiles(timings.baseline),
         compressed=_percentiles(timings.compressed),
@@ -48,7 +49,7 @@ def summarize_timings(timings: Timings, *, threads: int, batch: int, limits: Lim
         interval=(ratio.low, ratio.high),
         threads=threads,
         batch=batch,
-        notes=describe_instability(timings, ratio, limits=limits),
+        notes=describe_instability(timings, rounds, limits=limits),
     )
 
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,3 +238,16 @@ def test_another_machine_is_exit_2_unless_that_is_wanted(tmp_path: Path, capsys:
 def test_flags_of_regression_need_a_baseline(stored: Path, flags: tuple[str, ...], capsys: Output) -> None:
     assert gate(stored, *flags) == 2
     assert f"{flags[0]} means nothing without --baseline" in capsys.readouterr().err
+
+
+def test_a_gate_waits_for_no_library_that_it_does_not_need(sampled: Path) -> None:
+    """A second is all that a pre-commit hook may take: what runs models or draws plots is not imported for it."""
+    flags = ["--max-class-drop", "99", "--max-slice-drop", "99", "--max-flip-rate", "99"]
+    code = (
+        "import sys; from compress.cli import main; main(sys.argv[1:]);"
+        "print(sorted({'torch', 'onnxruntime', 'onnx', 'onnx_ir', 'sympy', 'scipy', 'jinja2'} & set(sys.modules)))"
+    )
+    for more in ([], ["--baseline", str(sampled)]):
+        words = [sys.executable, "-c", code, "gate", str(sampled), *flags, *more]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]"

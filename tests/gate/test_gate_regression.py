@@ -4,8 +4,8 @@ from small_reports import accuracy, cpu_target, latency, machine, report, unbuil
 from two_reports import hits, target_of
 
 from compress.errors import UsageError
-from compress.gate import Policy, RuleOutcome, Side, check_regressions
-from compress.gate.regression import decide_slowdown
+from compress.gate import Policy, RuleOutcome
+from compress.gate.regression import Side, check_regressions, decide_slowdown
 from compress.measure.statistics import Estimate, PairedTable, paired_difference
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Report, TargetRecord, Tool

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from scipy.stats import binomtest, multinomial
 
 from compress.measure.statistics import (
+    SESSION_SPREAD,
     Estimate,
     Floats,
     PairedTable,
@@ -19,6 +20,7 @@ from compress.measure.statistics import (
     mcnemar_p_value,
     newcombe_difference,
     noninferiority_p_value,
+    normal_quantile,
     paired_bootstrap,
     paired_difference,
     percentile,
@@ -26,6 +28,8 @@ from compress.measure.statistics import (
     rescale,
     samples_to_decide,
     score_interval,
+    speed_ratio,
+    widen_ratio,
     wilson_interval,
 )
 
@@ -347,3 +351,23 @@ def test_equal_rounds_have_a_ratio_of_one_and_swapping_inverts(values: Floats, s
 def test_rounds_of_unequal_number_have_no_ratio() -> None:
     with pytest.raises(ValueError, match="matching rounds"):
         ratio_of_medians(np.ones(3), np.ones(2), seed=0)
+
+
+def test_a_speed_up_that_is_reported_knows_what_two_sessions_of_one_engine_differ_by() -> None:
+    first, second = np.random.default_rng(0).normal(1, 0.05, (2, 4000))
+    rounds, reported = ratio_of_medians(first, second, seed=0), speed_ratio(first, second, seed=0)
+    reach = normal_quantile(0.95) * SESSION_SPREAD
+    assert reported.value == rounds.value
+    assert math.log(reported.high / reported.value) == pytest.approx(
+        math.hypot(math.log(rounds.high / rounds.value), reach)
+    )
+    assert math.log(reported.value / reported.low) == pytest.approx(
+        math.hypot(math.log(rounds.value / rounds.low), reach)
+    )
+    assert "spread between sessions" in reported.method
+
+
+def test_an_exact_ratio_is_as_sure_as_the_spread() -> None:
+    exact = Estimate(2.0, 2.0, 2.0, 0.95, "exact")
+    widened = widen_ratio(exact, 0.1, "more")
+    assert (widened.low, widened.high) == pytest.approx((2 * math.exp(-0.196), 2 * math.exp(0.196)), abs=1e-4)

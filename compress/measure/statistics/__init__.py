@@ -25,7 +25,7 @@ from compress.measure.statistics.estimate import (
     normal_tail,
     rescale,
 )
-from compress.measure.statistics.latency import percentile, ratio_of_medians
+from compress.measure.statistics.latency import SESSION_SPREAD, percentile, ratio_of_medians, speed_ratio, widen_ratio
 from compress.measure.statistics.paired import (
     PairedTable,
     mcnemar_p_value,
@@ -41,6 +41,7 @@ from compress.measure.statistics.paired import (
 __all__ = [
     "CONFIDENCE",
     "POWER",
+    "SESSION_SPREAD",
     "CalibrationChange",
     "Decision",
     "Estimate",
@@ -70,5 +71,7 @@ __all__ = [
     "samples_to_decide",
     "score_interval",
     "score_statistic",
+    "speed_ratio",
+    "widen_ratio",
     "wilson_interval",
 ]

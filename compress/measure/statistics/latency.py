@@ -1,10 +1,16 @@
 """Latencies: percentiles with intervals, and the ratio of two engines that were timed in turn."""
 
 import math
+from typing import Final
 
 import numpy as np
 
-from compress.measure.statistics.estimate import CONFIDENCE, Estimate, Floats
+from compress.measure.statistics.estimate import CONFIDENCE, Estimate, Floats, normal_quantile
+
+SESSION_SPREAD: Final = 0.025
+"""Standard deviation of the logarithm of the ratio of two sessions of one engine: each is as fast as the memory that it
+happened to get, and keeps that for the whole run. Measured on a busy machine: 0.015 to 0.017; the rest is room
+(``benchmarks/aa_latency.py``, decision 0044)."""
 
 
 def percentile(values: Floats, share: float, *, confidence: float = CONFIDENCE) -> tuple[float, float, float | None]:
@@ -41,6 +47,27 @@ def _binomial_quantile(probability: float, n: int, share: float) -> int:
 
     k = max(0, math.ceil(float(bdtrik(probability, n, share))))
     return k - 1 if k > 0 and bdtr(k - 1, n, share) >= probability else k
+
+
+def speed_ratio(baseline: Floats, compressed: Floats, *, seed: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Return how many times faster the second engine is over interleaved rounds [n], with the interval to claim it by.
+
+    It is that of :func:`ratio_of_medians`, which is of these two sessions, widened by what two sessions of one and the
+    same engine differ by.
+
+    Raises:
+        ValueError: No rounds, or vectors of unequal length.
+    """
+    found = ratio_of_medians(baseline, compressed, seed=seed, confidence=confidence)
+    return widen_ratio(found, SESSION_SPREAD, f"{found.method}, and the spread between sessions")
+
+
+def widen_ratio(ratio: Estimate, spread: float, method: str) -> Estimate:
+    """Return a ratio with what is not in its interval added: another spread, as a deviation of the logarithm."""
+    reach = normal_quantile(ratio.confidence) * spread
+    below, above = math.log(ratio.value / ratio.low), math.log(ratio.high / ratio.value)
+    low, high = ratio.value * math.exp(-math.hypot(below, reach)), ratio.value * math.exp(math.hypot(above, reach))
+    return Estimate(ratio.value, low, high, ratio.confidence, method)
 
 
 def ratio_of_medians(

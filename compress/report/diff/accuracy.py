@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 
-from compress.data.metrics import METRICS, load_metric
 from compress.measure.statistics import (
     Estimate,
     Floats,
@@ -67,6 +66,10 @@ def is_higher_better(accuracy: Accuracy) -> bool:
     """Return whether a larger number of the metric is a better one."""
     if accuracy.higher_is_better is not None:
         return accuracy.higher_is_better
+    if accuracy.metric in PROPORTIONS:
+        return True
+    from compress.data.metrics import METRICS, load_metric  # imports the model's graph: not for every comparison
+
     if accuracy.metric in METRICS:
         return load_metric(accuracy.metric, Path()).higher_is_better
     # Reports older than that field: a drop is what was lost, whatever the direction.
@@ -140,6 +143,8 @@ def pair_scores(
 
 
 def _find_reduce(metric: str) -> Reduce | None:
+    from compress.data.metrics import METRICS, load_metric
+
     return load_metric(metric, Path()).reduce if metric in METRICS else None
 
 
