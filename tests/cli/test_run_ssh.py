@@ -294,6 +294,16 @@ def test_a_kits_report_turns_simulated_into_measured(
     assert "board:NVIDIA Jetson Orin Nano" in page
 
 
+def test_a_signature_of_the_report_as_it_was_is_removed(compress: Compress, project: Path, run_kit: Path) -> None:
+    assert compress("sign", "model.compressed", "--new-key", "key.pem").code == 0
+    assert compress("sign", "model.compressed", "--key", "key.pem").code == 0
+    done = compress("report", "model.compressed", "--import", run_kit, "--data", "evaluation.toml")
+    assert done.code == 0, done.err
+    assert "sign again" in done.out
+    assert not (project / "model.compressed" / "statement.dsse.json").exists()
+    assert compress("verify", "model.compressed", "--no-run").code == 0
+
+
 def test_a_report_of_another_kit_or_a_damaged_one_is_refused(compress: Compress, project: Path, run_kit: Path) -> None:
     before = (project / "model.compressed" / "report.json").read_bytes()
     content = json.loads(run_kit.read_text(encoding="utf-8"))
