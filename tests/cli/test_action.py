@@ -103,7 +103,7 @@ def test_the_policy_judges_and_a_bad_one_is_exit_2(runner: Runner, project: Path
     steps = {step.get("id"): step for step in read_yaml(ACTION)["runs"]["steps"]}
     policy = project / "gate.toml"
     for text, code, title in (
-        ("max_size = 1", "12", "## FAIL: size or memory: model.pt"),
+        ("max_size = 1", "12", "## FAIL: size, memory or energy: model.pt"),
         ("max_frop = 1", "2", "**compress ended with exit code 2 and without a verdict:**"),
     ):
         policy.write_text(f"[gate]\n{text}\n")
