@@ -459,3 +459,26 @@ def test_the_command_in_the_report_repeats_the_run() -> None:
     options = parser.parse_args(typed)
     repeated = parser.parse_args(_command(options).split()[1:])
     assert repeated == options
+
+
+def test_rules_on_single_samples_judge_a_run_and_the_stored_report_alike(compress: Compress, project: Path) -> None:
+    (project / "gate.toml").write_text("[gate]\nmax_drop = 5\nmax_class_drop = 60\nmax_flip_rate = 20\n")
+    flags = ("--max-drop", "5", "--max-class-drop", "60", "--max-flip-rate", "20")
+    done = compress("run", "model.onnx", "--target", REFERENCE, *flags, *FAST)
+    assert done.code == 0, done.err
+    reasons = read_report(project / "model.compressed").verdict.reasons
+    assert [reason.split(" is ")[0] for reason in reasons if reason.startswith("The worst class")] == [
+        "The worst class"
+    ]
+    again = compress("gate", "model.compressed", "--policy", "gate.toml", "--json")
+    assert again.code == 0, again.err
+    assert tuple(json.loads(again.out)["verdict"]["reasons"]) == reasons
+    by_lock = compress("gate", "model.compressed", "--policy", "model.compressed/recipe.lock.toml", "--json")
+    assert json.loads(by_lock.out)["verdict"]["reasons"] == list(reasons)
+
+
+def test_a_drop_that_no_accuracy_has_is_refused_before_anything_runs(compress: Compress, project: Path) -> None:
+    done = compress("run", "model.onnx", "--target", REFERENCE, "--max-drop", "5000", *FAST)
+    assert done.code == 2
+    assert "`max_drop` is 5000 points, and the metric has 100 at most" in done.err
+    assert not (project / "model.compressed").exists()
