@@ -1,7 +1,8 @@
-"""``compress gate REPORT``: judge a stored report again, under another policy."""
+"""``compress gate REPORT``: judge a stored report again, by the policy of its run or by another one."""
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from compress.cli.policy_flags import FLAGS, REGRESSION, add_policy_flags, given
 
 if TYPE_CHECKING:
     from compress.cli import Subparsers
+    from compress.cli.judged import Demand
     from compress.gate import Policy, RuleOutcome
     from compress.report.record import Report, VerdictRecord
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Judge a stored report under a policy, print every rule's outcome, exit with the verdict's code. Nothing is run: the
-report has what was measured, and the file beside it every sample's outcome.
+report has what was measured, and the file beside it every sample's outcome. Without --policy it judges as the run did,
+by the recipe.lock.toml beside the report; single flags replace single limits.
 """
 
 
@@ -25,7 +28,10 @@ def add_parser(commands: "Subparsers") -> None:
     parser = commands.add_parser("gate", help="judge a stored report under a policy", description=_DESCRIPTION)
     parser.add_argument("report", type=Path, metavar="REPORT", help="a report.json, or the folder it lies in")
     parser.add_argument(
-        "--policy", type=Path, metavar="FILE", help="a TOML file with a [gate] table; flags win over it"
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help="a TOML file with a [gate] table (default: as the run did); flags win over it",
     )
     add_policy_flags(parser.add_argument_group("policy ([gate])"), FLAGS)
     regression = parser.add_argument_group("regression against an earlier report")
@@ -39,29 +45,34 @@ def add_parser(commands: "Subparsers") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Judge the report, print what every rule says of every target, and return the exit code."""
-    from compress.cli.judged import apply_policy
+    from compress.cli.judged import apply_policy, read_demand
     from compress.errors import ConfigError
-    from compress.gate import Policy, conclude, override_policy, read_policy, worst
+    from compress.gate import conclude, override_policy, worst
     from compress.report.json_file import read_report
 
-    policy = Policy() if options.policy is None else read_policy(options.policy)
-    policy = override_policy(policy, given_limits(options, FLAGS | REGRESSION))
+    demand, limits = read_demand(options.report, options.policy), given_limits(options, FLAGS | REGRESSION)
+    policy = override_policy(demand.policy, limits)
     _check_flags(options)
     report = read_report(options.report)
     if not report.targets:
         raise ConfigError(
             f"{options.report} has no targets", hint="there is nothing to judge: run `compress run` again"
         )
-    place = "the policy" if options.policy is None else f"{options.policy}: [gate]"
-    outcomes = apply_policy(report, options.report, policy, place)
+    outcomes = apply_policy(report, options.report, policy, demand.place)
     if options.baseline is not None:
         outcomes = _add_regressions(outcomes, report, policy, options)
     verdict = worst([conclude(rules) for _, rules in outcomes], [name for name, _ in outcomes])
     if options.json:
-        _print_json(outcomes, verdict)
+        _print_json(demand, limits, outcomes, verdict)
     else:
-        _print_text(outcomes, verdict)
+        _print_text(_name_policy(demand, limits), outcomes, verdict)
     return verdict.exit_code
+
+
+def _name_policy(demand: "Demand", limits: Mapping[str, object]) -> str:
+    """Return by what is judged: ``"that of the run (recipe.lock.toml), with --max-drop 0.3"``."""
+    flags = ", ".join(f"--{key.replace('_', '-')} {value}" for key, value in limits.items())
+    return f"{demand.describe()}, with {flags}" if flags else demand.describe()
 
 
 def _check_flags(options: argparse.Namespace) -> None:
@@ -101,21 +112,31 @@ def _add_regressions(
     ]
 
 
-def _print_text(outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
+def _print_text(policy: str, outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
     from rich.console import Console
 
     from compress.report.rows import name_outcome
     from compress.report.rules_table import print_rules
 
     console = Console(highlight=False)
+    console.print(f"policy: {policy}", markup=False, soft_wrap=True)
+    console.print()
     for target, rules in outcomes:
         print_rules(target, rules, console)
     console.print(f"verdict: {name_outcome(verdict)} (exit code {verdict.exit_code})", markup=False, soft_wrap=True)
 
 
-def _print_json(outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
-    targets = [{"target": target, "rules": [_to_json(rule) for rule in rules]} for target, rules in outcomes]
-    print(json.dumps({"targets": targets, "verdict": verdict.model_dump(mode="json")}, indent=2, ensure_ascii=False))
+def _print_json(demand: "Demand", limits: Mapping[str, object], outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
+    found = {
+        "policy": {
+            "source": demand.source,
+            "file": None if demand.file is None else str(demand.file),
+            "flags": dict(limits),
+        },
+        "targets": [{"target": target, "rules": [_to_json(rule) for rule in rules]} for target, rules in outcomes],
+        "verdict": verdict.model_dump(mode="json"),
+    }
+    print(json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def _to_json(rule: "RuleOutcome") -> dict[str, object]:

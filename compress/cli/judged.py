@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from compress.gate import Policy, RuleOutcome
@@ -23,6 +24,32 @@ _KEYS: Final = {
 """The table and the key that a finding is about; those of the gate are under the policy's keys."""
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A policy, and whose it is.
+
+    Attributes:
+        policy: What is demanded.
+        source: A file that was given; the ``recipe.lock.toml`` of the run; nobody's, so it is the default one.
+        file: Where it was written down; None for the default one.
+    """
+
+    policy: "Policy"
+    source: Literal["file", "run", "default"]
+    file: Path | None
+
+    @property
+    def place(self) -> str:
+        """Where a mistake in it is, for messages: ``"gate.toml: [gate]"``."""
+        return "the policy" if self.file is None else f"{self.file}: [gate]"
+
+    def describe(self) -> str:
+        """Return whose it is in words: ``"that of the run (recipe.lock.toml)"``."""
+        if self.file is None:
+            return f"the default (no {_LOCK} beside the report)"
+        return f"that of the run ({self.file.name})" if self.source == "run" else str(self.file)
+
+
 def judge_report(report: "Report", path: Path, policy: Path | None) -> "list[tuple[str, tuple[RuleOutcome, ...]]]":
     """Return the outcomes of every target's rules.
 
@@ -35,24 +62,26 @@ def judge_report(report: "Report", path: Path, policy: Path | None) -> "list[tup
     Raises:
         ConfigError: The policy cannot be read.
     """
-    limits, place = read_run_policy(path, policy)
-    return apply_policy(report, path, limits, place)
+    demand = read_demand(path, policy)
+    return apply_policy(report, path, demand.policy, demand.place)
 
 
-def read_run_policy(path: Path, policy: Path | None) -> "tuple[Policy, str]":
+def read_demand(path: Path, policy: Path | None) -> Demand:
     """Return the policy of a file, or where None is given that of the run whose report this is, or the default one.
 
-    Returns:
-        The policy, and where it was written down, for messages.
+    Args:
+        path: Of the report, or of the folder it lies in.
+        policy: A TOML file with a ``[gate]`` table.
 
     Raises:
         ConfigError: The policy cannot be read.
     """
     from compress.gate import Policy, read_policy
 
+    if policy is not None:
+        return Demand(read_policy(policy), "file", policy)
     lock = folder_of(path) / _LOCK
-    chosen = policy or (lock if lock.is_file() else None)
-    return (Policy(), "the policy") if chosen is None else (read_policy(chosen), f"{chosen}: [gate]")
+    return Demand(read_policy(lock), "run", lock) if lock.is_file() else Demand(Policy(), "default", None)
 
 
 def apply_policy(

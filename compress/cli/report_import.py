@@ -13,7 +13,7 @@ def import_board(options: argparse.Namespace) -> int:
     """Put a board's report into a folder of results, show what became of it; return the verdict's exit code."""
     from rich.console import Console
 
-    from compress.cli.judged import read_run_policy
+    from compress.cli.judged import read_demand
     from compress.errors import ConfigError
     from compress.evidence.board_import import find_kit, merge_board
     from compress.evidence.files import check_files, check_report
@@ -34,7 +34,7 @@ def import_board(options: argparse.Namespace) -> int:
     signed = (folder / ENVELOPE).exists()
     kit = find_kit(report, board)
     samples = _load_samples(report, options) if board.outputs is not None else None
-    merged = merge_board(report, kit, board, folder, samples, read_run_policy(options.report, options.policy)[0])
+    merged = merge_board(report, kit, board, folder, samples, read_demand(options.report, options.policy).policy)
     print_report(merged, Console(), quiet=False)
     print(f"results in {folder}" + ("; the signature was of what was there before: sign again" if signed else ""))
     return merged.verdict.exit_code

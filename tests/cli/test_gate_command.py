@@ -23,7 +23,9 @@ def gate(path: Path, *flags: str) -> int:
 def test_every_rule_is_printed_with_its_outcome(stored: Path, capsys: Output) -> None:
     assert gate(stored, "--max-size", "320KB") == 12
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == "cpu"
+    assert lines[0] == "policy: the default (no recipe.lock.toml beside the report), with --max-size 320KB"
+    assert lines[1:3] == ["", "cpu"]
+    lines = lines[2:]
     assert lines[1].split() == ["rule", "limit", "measured", "interval", "outcome"]
     assert lines[2].split() == ["accuracy", "1.00", "points", "+0.30", "points", "+0.10", "to", "+0.50", "pass"]
     assert lines[3].split() == ["size", "320", "KB", "312", "KB", "pass"]
@@ -61,6 +63,51 @@ def test_flags_win_over_the_policy_file(stored: Path, tmp_path: Path) -> None:
     policy.write_text('[gate]\nmax_drop = 0\nmax_size = "5MB"\n')
     assert gate(stored, "--policy", str(policy)) == 10
     assert gate(stored, "--policy", str(policy), "--max-drop", "1") == 0
+
+
+def test_without_a_policy_it_judges_as_the_run_did_and_flags_replace_single_limits(
+    stored: Path, tmp_path: Path, capsys: Output
+) -> None:
+    lock = tmp_path / "recipe.lock.toml"
+    lock.write_text('seed = 0\n[gate]\nmax_drop = 0.1\nmax_size = 320000\nrequire = "simulated"\n')
+    for path in (stored, stored.parent):
+        assert gate(path) == 12
+        assert capsys.readouterr().out.startswith("policy: that of the run (recipe.lock.toml)\n")
+    assert gate(stored, "--max-size", "1MB") == 13  # the run's limit of the drop still holds
+    assert capsys.readouterr().out.startswith("policy: that of the run (recipe.lock.toml), with --max-size 1MB\n")
+    assert gate(stored, "--max-size", "1MB", "--max-drop", "1") == 0
+    assert "with --max-drop 1, --max-size 1MB\n" in capsys.readouterr().out
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[gate]\nmax_drop = 1\n")
+    assert gate(stored, "--policy", str(policy)) == 0
+    assert capsys.readouterr().out.startswith(f"policy: {policy}\n")
+
+
+def test_json_says_whose_policy_it_was(stored: Path, tmp_path: Path, capsys: Output) -> None:
+    assert gate(stored, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["policy"] == {"source": "default", "file": None, "flags": {}}
+    lock = tmp_path / "recipe.lock.toml"
+    lock.write_text("[gate]\nmax_drop = 1\n")
+    assert gate(stored, "--json", "--max-drop", "2") == 0
+    says = json.loads(capsys.readouterr().out)["policy"]
+    assert says == {"source": "run", "file": str(lock), "flags": {"max_drop": "2"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[gate\n", "is not valid TOML"), ("seed = 0\n", "has no [gate] table"), ("[gate]\nmax_dorp = 1\n", "`max_dorp`")],
+)
+def test_a_damaged_lock_is_exit_2_and_no_default(
+    stored: Path, tmp_path: Path, content: str, message: str, capsys: Output
+) -> None:
+    lock = tmp_path / "recipe.lock.toml"
+    lock.write_text(content)
+    assert gate(stored) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {lock}")
+    assert message in captured.err
+    assert "\nhint: " in captured.err
 
 
 def test_json_has_every_rule_and_the_verdict(stored: Path, capsys: Output) -> None:

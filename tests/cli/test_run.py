@@ -473,7 +473,8 @@ def test_rules_on_single_samples_judge_a_run_and_the_stored_report_alike(compres
     again = compress("gate", "model.compressed", "--policy", "gate.toml", "--json")
     assert again.code == 0, again.err
     assert tuple(json.loads(again.out)["verdict"]["reasons"]) == reasons
-    by_lock = compress("gate", "model.compressed", "--policy", "model.compressed/recipe.lock.toml", "--json")
+    by_lock = compress("gate", "model.compressed", "--json")
+    assert json.loads(by_lock.out)["policy"]["source"] == "run"
     assert json.loads(by_lock.out)["verdict"]["reasons"] == list(reasons)
 
 
