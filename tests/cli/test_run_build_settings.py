@@ -41,7 +41,7 @@ def test_a_range_reaches_the_kit_the_lock_and_the_report(compress: Compress, seq
     kit = json.loads((sequences / "out" / "engine" / "jetson-orin-nano" / "kit.json").read_text())
     assert kit["inputs"][0]["ranges"]["max"] == [16, 64, 16]
     assert (
-        "[build.ranges.sequence]\nmin = 1\nopt = 32\nmax = 64" in (sequences / "out" / "recipe.lock.toml").read_text()
+        "[model.ranges.sequence]\nmin = 1\nopt = 32\nmax = 64" in (sequences / "out" / "recipe.lock.toml").read_text()
     )
 
 
