@@ -103,7 +103,7 @@ def keep_float(model: Model, names: Collection[str], constants: FloatConstants, 
     integer = {layer.name for layer in find_layers(model, dialect)} - set(names)
     for node in graph.graph:
         if node.name in names:
-            _write_constants(graph.graph, node, constants)
+            write_constants(graph.graph, node, constants)
     for node in [node for node in graph.graph if node.op_type == "QuantizeLinear"]:
         _bypass(graph.graph, node, integer, DIALECTS[dialect])
     remove_unused(graph.graph)
@@ -125,7 +125,7 @@ def unquantize(model: Model, name: str, constants: FloatConstants) -> Model:
     """
     graph = model.copy_graph()
     node = next(node for node in graph.graph if node.name == name)
-    _write_constants(graph.graph, node, constants)
+    write_constants(graph.graph, node, constants)
     for index, value in enumerate(node.inputs):
         if value is not None and is_requantized(value):
             node.replace_input_with(index, behind_requantization(value))
@@ -136,7 +136,8 @@ def unquantize(model: Model, name: str, constants: FloatConstants) -> Model:
     return Model.from_ir(graph, model.history)
 
 
-def _write_constants(graph: ir.Graph, node: ir.Node, constants: FloatConstants) -> None:
+def write_constants(graph: ir.Graph, node: ir.Node, constants: FloatConstants) -> None:
+    """Put float constants in the place of those of a node that are stored as integers, in place."""
     for index, value in enumerate(node.inputs):
         if value is None or not is_stored(value):
             continue
@@ -200,9 +201,10 @@ def _shield(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _hand_over_output(graph: ir.Graph, result: ir.Value, source: ir.Value) -> None:
-    """Make ``source`` the graph output that ``result`` is, under the same name."""
+    """Make ``source`` the graph output that ``result`` is, under the same name and with the same shape."""
     name = result.name
     result.name, source.name = f"{name}_dequantized", name
+    source.shape, source.type = result.shape, result.type
     for index, output in enumerate(graph.outputs):
         if output is result:
             graph.outputs[index] = source

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from compress.batch_norm import fold_batch_norm
 from compress.errors import CompressError, ModelError, TargetError
 from compress.model import JsonValue, Model
 from compress.quantize.dialects import DIALECTS, Dialect
+from compress.quantize.layers import remember_unquantized
+from compress.quantize.matching import name_layers, without_quantization
 from compress.quantize.static import check_float, check_quantized
 from compress.quiet import first_reason, quiet
 from compress.runtimes.batching import fill_batch, fixed_batch
@@ -48,6 +52,7 @@ def quantize_with_neural_compressor(model: Model, _: IncSettings, context: StepC
     """
     dialect = _check_dialect(context)
     check_float(model.graph)
+    model = fold_batch_norm(model)
     with _reasons():
         tools = _import_tools()
         program, done = _quantize(model, context, tools)
@@ -57,8 +62,9 @@ def quantize_with_neural_compressor(model: Model, _: IncSettings, context: StepC
     integer = sum(node.op_type == "QuantizeLinear" for node in graph.graph)
     if integer == 0:
         raise ModelError("neural-compressor quantizes nothing of this model", hint=_HINT)
-    result = Model.from_ir(graph, model.history)
+    result, constants = name_layers(Model.from_ir(graph, model.history), model)
     check_quantized(result, dialect)
+    remember_unquantized(context.store, result, without_quantization(result, constants))
     metrics: Mapping[str, JsonValue] = {
         "dialect": dialect.name,
         "calibration_samples": done,
@@ -161,29 +167,42 @@ def _at_least_two(inputs: "tuple[Tensor, ...]", fixed: int | None) -> "tuple[Ten
 
 
 def fold_weights(graph: ir.Graph) -> None:
-    """Put integers in the place of every QuantizeLinear of a constant, in place."""
+    """Put integers in the place of every QuantizeLinear of a constant, and of a Clip behind it, in place."""
     for node in list(graph):
         constants = [ir.convenience.get_const_tensor(value) for value in node.inputs if value is not None]
-        if node.op_type != "QuantizeLinear" or len(constants) != 3 or any(constant is None for constant in constants):
+        if len(constants) != 3 or any(constant is None for constant in constants):
             continue
-        weight, scale, zero = (constant.numpy() for constant in constants if constant is not None)
-        axis = node.attributes.get_int("axis", 1) % max(weight.ndim, 1)
-        shape = [-1 if scale.ndim and place == axis else 1 for place in range(weight.ndim)]
-        limits = np.iinfo(zero.dtype)
-        steps = np.rint(weight / scale.reshape(shape)) + zero.reshape(shape)
-        codes = np.clip(steps, limits.min, limits.max).astype(zero.dtype)
-        folded = ir.Value(
-            name=f"{node.outputs[0].name}_codes",
-            const_value=ir.tensor(codes),
-            shape=ir.Shape(codes.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(codes.dtype)),
-        )
-        graph.register_initializer(folded)
-        node.outputs[0].replace_all_uses_with(folded)
-        graph.remove(node, safe=True)
+        arrays = [constant.numpy() for constant in constants if constant is not None]
+        if node.op_type == "QuantizeLinear":
+            weight, scale, zero = arrays
+            _replace(graph, node, _quantize_weight(weight, scale, zero, node.attributes.get_int("axis", 1)))
+        elif node.op_type == "Clip" and arrays[0].dtype.kind in "iu":
+            _replace(graph, node, np.clip(*arrays))
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]
+
+
+def _quantize_weight(weight: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Return the codes that QuantizeLinear gives for a weight, with one scale [] or one for each channel [channels]."""
+    shape = [-1 if scale.ndim and place == axis % max(weight.ndim, 1) else 1 for place in range(weight.ndim)]
+    limits = np.iinfo(zero.dtype)
+    steps = np.rint(weight / scale.reshape(shape)) + zero.reshape(shape)
+    codes: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(zero.dtype)
+    return codes
+
+
+def _replace(graph: ir.Graph, node: ir.Node, codes: NDArray[Any]) -> None:
+    """Put a constant in the place of a node."""
+    folded = ir.Value(
+        name=f"{node.outputs[0].name}_codes",
+        const_value=ir.tensor(codes),
+        shape=ir.Shape(codes.shape),
+        type=ir.TensorType(ir.DataType.from_numpy(codes.dtype)),
+    )
+    graph.register_initializer(folded)
+    node.outputs[0].replace_all_uses_with(folded)
+    graph.remove(node, safe=True)
 
 
 def _restore_interface(graph: ir.Graph, original: ir.Graph) -> None:

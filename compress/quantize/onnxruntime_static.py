@@ -15,10 +15,13 @@ from typing import Any, Literal
 
 import onnx
 
+from compress.batch_norm import fold_batch_norm
 from compress.data.samples import SampleSet
 from compress.errors import ConditionError, ModelError, TargetError
 from compress.model import JsonValue, Model
 from compress.quantize.dialects import DIALECTS, Dialect
+from compress.quantize.layers import remember_unquantized
+from compress.quantize.removed import restore_activations
 from compress.quantize.static import check_float, check_quantized
 from compress.runtimes import Feed
 from compress.runtimes.batching import fill_batch, fixed_batch
@@ -42,7 +45,7 @@ class OrtSettings(StepSettings):
 
 
 def quantize_with_onnxruntime(model: Model, settings: OrtSettings, context: StepContext) -> StepResult:
-    """Return the model with Q/DQ as ONNX Runtime places them.
+    """Return the model with Q/DQ as ONNX Runtime places them, BatchNormalization in the weights before it.
 
     Raises:
         ModelError: The model is quantized already, or ONNX Runtime's quantizer refuses it; the message has its reason.
@@ -50,13 +53,15 @@ def quantize_with_onnxruntime(model: Model, settings: OrtSettings, context: Step
     """
     dialect = DIALECTS[context.target.dialect]
     check_float(model.graph)
+    model = fold_batch_norm(model)
     proto = onnx.ModelProto.FromString(model.to_bytes())
     reader = _Reader(context.calibration, fixed_batch(model), context)
     with tempfile.TemporaryDirectory() as folder, _quiet(), _reasons():
         out = Path(folder) / "model.onnx"
         _quantize_static()(proto, out, reader, **quantizer_arguments(dialect, settings))
-        result = Model.from_bytes(out.read_bytes(), model.history)
+        result = restore_activations(Model.from_bytes(out.read_bytes(), model.history), model)
         check_quantized(result, dialect)
+    remember_unquantized(context.store, result, model.copy_graph())
     integer = sum(node.op_type == "QuantizeLinear" for node in result.graph.graph)
     metrics: Mapping[str, JsonValue] = {
         "dialect": dialect.name,

@@ -10,6 +10,8 @@ from small_graphs import build, build_residual, normal
 
 from compress.errors import ModelError, TargetError
 from compress.model import Model
+from compress.quantize.diagnosis.table import diagnose
+from compress.quantize.layers import float_constants, keep_float
 from compress.quantize.neural_compressor import IncSettings, fold_weights, quantize_with_neural_compressor
 from compress.runtimes import open_graph
 from compress.steps import StepContext, StepResult
@@ -24,9 +26,13 @@ def quantize(model: Model, target: str, folder: Path, images: np.ndarray = IMAGE
     return quantize_with_neural_compressor(model, IncSettings(), context)
 
 
-def sqnr(model: Model, other: Model, images: np.ndarray = IMAGES) -> float:
-    with open_graph(model.to_bytes(), threads=1) as one, open_graph(other.to_bytes(), threads=1, simulate=True) as two:
-        exact, found = (session.run({"x": images})["y"].astype(np.float64) for session in (one, two))
+def outputs(model: Model, images: np.ndarray = IMAGES) -> np.ndarray:
+    with open_graph(model.to_bytes(), threads=1, simulate=True) as session:
+        return np.asarray(session.run({"x": images})["y"], np.float64)
+
+
+def sqnr(model: Model, other: Model) -> float:
+    exact, found = outputs(model), outputs(other)
     return float(10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()))
 
 
@@ -42,6 +48,20 @@ def test_the_graph_is_integer_small_and_near_the_original(tmp_path: Path, capfd:
     assert set(matrices) == {ir.DataType.INT8}
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
+
+
+@pytest.mark.inc
+def test_layers_have_the_names_of_the_float_graph_and_can_be_diagnosed_and_taken_back_to_float(tmp_path: Path) -> None:
+    model = build_residual()
+    context = StepContext(load_target("x86-vnni"), FakeSamples(IMAGES), 1, 0, Store(tmp_path), lambda *_: None, model)
+    found = quantize_with_neural_compressor(model, IncSettings(), context).model
+    layers = diagnose(found, context, seconds=60)
+    assert [layer.name for layer in layers] == ["conv0", "conv1", "conv2", "gemm"]
+    assert min(layer.sqnr_db or 0.0 for layer in layers) > 30
+    assert all(layer.weight_sqnr_db for layer in layers)
+    float_again = keep_float(found, [layer.name for layer in layers], float_constants(found, context.store), "u8s8")
+    np.testing.assert_allclose(outputs(float_again), outputs(model), atol=1e-5)
+    assert float_again.outputs == model.outputs
 
 
 @pytest.mark.inc
@@ -92,12 +112,16 @@ def test_without_the_package_the_error_says_how_to_install_it(tmp_path: Path, mo
     assert 'pip install "edge-compress[inc]"' in str(caught.value.hint)
 
 
-def test_weights_behind_a_quantize_linear_become_the_integers_that_it_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("clipped", [False, True])
+def test_weights_behind_a_quantize_linear_become_the_integers_that_it_gives(clipped: bool) -> None:
     scale = np.array([0.5, 0.25, 1.0, 2.0], np.float32)
     constants = {"w": 3.0 * normal(4, 8), "s": scale, "z": np.zeros(4, np.int8)}
+    if clipped:
+        constants |= {"low": np.array(-3, np.int8), "high": np.array(2, np.int8)}
     nodes = [
         helper.make_node("QuantizeLinear", ["w", "s", "z"], ["q"], "quantize", axis=0),
-        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], "dequantize", axis=0),
+        *([helper.make_node("Clip", ["q", "low", "high"], ["c"], "clip")] if clipped else []),
+        helper.make_node("DequantizeLinear", ["c" if clipped else "q", "s", "z"], ["d"], "dequantize", axis=0),
         helper.make_node("Gemm", ["x", "d"], ["y"], "gemm", transB=1),
     ]
     model = build(nodes, constants, ["batch", 8], ["y"])
