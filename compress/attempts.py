@@ -116,10 +116,10 @@ def _build_and_measure(
         kit = fill_kit(built.compressed, original, data.evaluation, plan.options.device_samples)
         engines = choose_engine(replace(built, compressed=kit), data.evaluation, plan, progress)
         measured = measure_engines(engines, data.evaluation, plan, progress)
+        raw = measured.raw if plan.project.data.pictures else replace(measured.raw, pictures={})
         speed = explain_speed(engines, measured, data.evaluation, plan, progress)
         measurements = describe_target(engines, model, measured, speed)
-        measurements = measurements.model_copy(update={"measurements": _store(measured.raw, folder, target)})
-        raw = measured.raw
+        measurements = measurements.model_copy(update={"measurements": _store(raw, folder, target)})
     return _judged(measurements, plan, raw)
 
 

@@ -12,7 +12,7 @@ from compress.evidence.bom import write_bom
 from compress.evidence.lock.replay import prepare
 from compress.evidence.lock.write import write_lock
 from compress.evidence.statement import list_earlier, write_statement
-from compress.gate import worst
+from compress.gate import check_targets, worst
 from compress.intake import take_in
 from compress.options import RunOptions
 from compress.report.html.page import load_raw, render_page
@@ -51,8 +51,10 @@ def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Re
         verdict = worst([record.verdict for record in records], [record.target for record in records])
         report = guard.check_results(describe_run(plan, source, data, checked, records, verdict), work.staging)
         write_lock(plan, report, work.staging)
+        raw = load_raw(report, work.staging)
+        page = render_page(report, raw, check_targets(report, plan.policy, raw))
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
-        write_atomically(work.staging / "report.html", render_page(report, load_raw(report, work.staging)).encode())
+        write_atomically(work.staging / "report.html", page.encode())
         write_report(report, work.staging / "report.json")
         write_bom(report, source.model, work.staging)
         write_statement(report, work.staging)

@@ -41,11 +41,16 @@ class ModelTable(_Table):
 
 
 class DataTable(_Table):
-    """Where samples come from: a recipe in ``calibration/``, a path, ``python:module:callable``, or a table."""
+    """Where samples come from: a recipe in ``calibration/``, a path, ``python:module:callable``, or a table.
+
+    Attributes:
+        pictures: Whether small pictures of the worst mistakes are kept with the results.
+    """
 
     calibration: SampleSettings | str | None = None
     evaluation: SampleSettings | str | None = None
     metric: str = "top1"
+    pictures: bool = True
 
 
 class EngineTable(_Table):

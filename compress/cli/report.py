@@ -85,10 +85,13 @@ def _render(report: "Report", options: argparse.Namespace) -> str:
 
         return render_csv(report)
     if options.format == "html":
+        from compress.cli.judged import read_demand
+        from compress.gate import check_targets
         from compress.report.html.page import load_raw, render_page
 
         folder = options.report if options.report.is_dir() else options.report.parent
-        return render_page(report, load_raw(report, folder))
+        raw = load_raw(report, folder)
+        return render_page(report, raw, check_targets(report, read_demand(options.report, None).policy, raw))
     if options.format in ("summary", "comment"):
         return _render_for_github(report, options)
     if options.format in _JUDGED:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compress.data.preview import Sourced
 from compress.data.samples import Array, Batch, Description, SampleSet, describe_samples
+from compress.data.sources import Sample
 from compress.errors import DataError
 from compress.model import Dimension, TensorSpec
 
@@ -72,6 +74,10 @@ class BoundSamples:
         from compress.data.subset import narrow
 
         return BoundSamples(narrow(self.samples, positions), self.inputs, self.names)
+
+    def read_source(self) -> Iterator[Sample]:
+        """Yield every sample as it lies in its source; none where the set cannot tell."""
+        return self.samples.read_source() if isinstance(self.samples, Sourced) else iter(())
 
     def describe(self) -> Description:
         """Return what the set itself knows about its samples."""

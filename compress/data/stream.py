@@ -73,6 +73,10 @@ class StreamedSamples:
         """Return a 16-byte digest of each sample as it lies in the source."""
         return frozenset(print_.sample for print_ in self._fingerprints)
 
+    def read_source(self) -> Iterator[Sample]:
+        """Yield every sample as it lies in the source, before any transform."""
+        return self.source.read(self.indices)
+
     def narrow(self, positions: Sequence[int]) -> "StreamedSamples":
         """Return the set of the samples at ascending positions of this one; the others are not even decoded."""
         chosen = [self.indices[position] for position in positions]

@@ -14,7 +14,7 @@ from compress.data.synthetic import synthesize
 from compress.errors import ConfigError, UsageError
 from compress.evidence.bom import write_bom
 from compress.evidence.statement import write_statement
-from compress.gate import Policy, judge, worst
+from compress.gate import Policy, check_targets, judge, worst
 from compress.model import Model
 from compress.onboard.results import Judged, measure_from_report
 from compress.report.board_record import NAME, BoardReport
@@ -81,7 +81,9 @@ def merge_board(
     verdict = worst([each.verdict for each in targets], [each.target for each in targets])
     renewed = report.model_copy(update={"targets": targets, "verdict": verdict})
     write_atomically(folder / "report.md", render_markdown(renewed).encode())
-    write_atomically(folder / "report.html", render_page(renewed, load_raw(renewed, folder)).encode())
+    stored = load_raw(renewed, folder)
+    page = render_page(renewed, stored, check_targets(renewed, policy, stored))
+    write_atomically(folder / "report.html", page.encode())
     write_report(renewed, folder / REPORT)
     write_bom(renewed, original, folder)
     write_statement(renewed, folder)

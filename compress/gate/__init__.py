@@ -10,7 +10,7 @@ compares reports, and a gate without a baseline must not wait for what that take
 from compress.gate.accuracy import accuracy_budget, misses_budget
 from compress.gate.outcome import RULE_KEYS, RuleOutcome
 from compress.gate.policy import DEFAULT_MAX_DROP_POINTS, Policy, make_policy, override_policy, read_policy
-from compress.gate.verdict import best_record, check_rules, conclude, judge, worst
+from compress.gate.verdict import best_record, check_rules, check_targets, conclude, judge, worst
 
 __all__ = [
     "DEFAULT_MAX_DROP_POINTS",
@@ -20,6 +20,7 @@ __all__ = [
     "accuracy_budget",
     "best_record",
     "check_rules",
+    "check_targets",
     "conclude",
     "judge",
     "make_policy",

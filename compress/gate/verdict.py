@@ -1,6 +1,6 @@
 """The verdict: every rule that the policy sets, and what their outcomes add up to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from compress.errors import ExitCode
@@ -12,7 +12,7 @@ from compress.gate.resources import check_energy, check_memory, check_size
 from compress.gate.samples import check_calibration, check_flips
 from compress.gate.speed import check_latency, check_p99, check_speedup
 from compress.report.measurements import RawMeasurements
-from compress.report.record import Measurements, Status, TargetRecord, VerdictRecord
+from compress.report.record import Measurements, Report, Status, TargetRecord, VerdictRecord
 
 _SEVERITY: Final = (
     ExitCode.TARGET,
@@ -53,6 +53,20 @@ def check_rules(measured: Measurements, policy: Policy, raw: RawMeasurements | N
         reason = f"There is no engine: {measured.error or 'the report does not say why'}."
         return (RuleOutcome("engine", "fail", ExitCode.TARGET, reason),)
     return tuple(check(measured, policy, raw) for applies, check in _RULES if applies(policy))
+
+
+def check_targets(
+    report: Report, policy: Policy, raw: Mapping[str, RawMeasurements | str]
+) -> dict[str, tuple[RuleOutcome, ...]]:
+    """Return the outcomes of every target's rules, by target.
+
+    Args:
+        report: What was measured.
+        policy: What is demanded.
+        raw: By target, every sample's outcome and every round's seconds, or why they are not there.
+    """
+    stored = {name: found for name, found in raw.items() if isinstance(found, RawMeasurements)}
+    return {each.target: check_rules(each, policy, stored.get(each.target)) for each in report.targets}
 
 
 def judge(measured: Measurements, policy: Policy, raw: RawMeasurements | None = None) -> VerdictRecord:

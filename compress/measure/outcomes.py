@@ -1,17 +1,19 @@
 """What becomes of every sample under both engines, collected batch by batch while accuracy is measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress.data.metrics import MacroF1, Metric, TopK
+from compress.data.preview import take_pictures
 from compress.data.samples import Array, SampleSet, describe_samples
 from compress.measure.fidelity import Outputs
 from compress.measure.statistics import Floats
 from compress.measure.timings import Timings
+from compress.report.flipped import rank_lost
 from compress.report.measurements import RawMeasurements
 
 _SUM_TOLERANCE = 0.01
@@ -54,7 +56,8 @@ class OutcomeCollector:
             columns["class_names"] = np.array(described.class_names, np.str_)
         if timings is not None:
             columns |= {"baseline_seconds": timings.baseline, "compressed_seconds": timings.compressed}
-        return RawMeasurements(**columns, slices=slices)
+        raw = RawMeasurements(**columns, slices=slices)
+        return replace(raw, pictures=take_pictures(samples, rank_lost(raw)) if len(samples) == raw.samples else {})
 
     def _add_scores(self, rows: tuple[Floats, Floats]) -> None:
         hits = {}

@@ -14,6 +14,7 @@ array                                       shape and type             what
 ``baseline_confidence``, …                  [samples] float32          probability of that class (softmax of logits)
 ``class_names``                             [classes] text             in the order of their numbers
 ``slice.<column>``                          [samples] text             what the samples can be told apart by
+``picture.<sample>``                        [h, w] or [h, w, 3] uint8  the samples that a page shows, small
 ``baseline_seconds``, ``compressed_seconds``[rounds] float64           of one call; round i of both ran side by side
 ==========================================  =========================  ================================================
 """
@@ -36,6 +37,8 @@ from compress.store import write_atomically
 
 FOLDER: Final = "measurements"
 _SLICE: Final = "slice."
+_PICTURE: Final = "picture."
+_MOST_PIXELS: Final = 1 << 16
 _TYPES: Final[Mapping[str, tuple[type[np.generic], int]]] = {
     "baseline_score": (np.float32, 1),
     "compressed_score": (np.float32, 1),
@@ -56,11 +59,12 @@ _DAMAGED: Final = "the file is damaged: copy it again with its report, or run `c
 Floats32 = NDArray[np.float32]
 Classes = NDArray[np.int32]
 Text = NDArray[np.str_]
+Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawMeasurements:
-    """The arrays of the file (see above); None where there is none, ``slices`` by column.
+    """The arrays of the file (see above); None where there is none, ``slices`` by column, ``pictures`` by sample.
 
     Raises:
         ValueError: Arrays of samples, or of rounds, that are not of one length.
@@ -79,11 +83,12 @@ class RawMeasurements:
     baseline_seconds: NDArray[np.float64] | None = None
     compressed_seconds: NDArray[np.float64] | None = None
     slices: Mapping[str, Text] = field(default_factory=dict)
+    pictures: Mapping[int, Pictures] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         arrays = list(_named_arrays(self))
         for rows in (
-            {name: len(array) for name, array in arrays if name not in _NOT_PER_SAMPLE},
+            {name: len(array) for name, array in arrays if _is_per_sample(name)},
             {name: len(array) for name, array in arrays if name.endswith("_seconds")},
         ):
             if len(set(rows.values())) > 1:
@@ -92,7 +97,7 @@ class RawMeasurements:
     @property
     def samples(self) -> int:
         """The number of samples; 0 where nothing was kept of them."""
-        return next((len(array) for name, array in _named_arrays(self) if name not in _NOT_PER_SAMPLE), 0)
+        return next((len(array) for name, array in _named_arrays(self) if _is_per_sample(name)), 0)
 
     @property
     def empty(self) -> bool:
@@ -157,8 +162,11 @@ def _parse(data: bytes, path: Path) -> RawMeasurements:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"{path} is not an archive of arrays: {error}", hint=_DAMAGED) from error
-    slices = {}
+    slices, pictures = {}, {}
     for name, array in arrays.items():
+        if name.startswith(_PICTURE):
+            pictures[_read_place(name, array, path)] = array
+            continue
         kind, rank = _TYPES.get(name, (np.str_, 1) if name.startswith(_SLICE) else (None, 0))
         if kind is None:
             continue  # a later version may store more
@@ -168,14 +176,34 @@ def _parse(data: bytes, path: Path) -> RawMeasurements:
         if name.startswith(_SLICE):
             slices[name.removeprefix(_SLICE)] = array
     try:
-        return RawMeasurements(**{name: arrays.get(name) for name in _TYPES}, slices=slices)
+        return RawMeasurements(**{name: arrays.get(name) for name in _TYPES}, slices=slices, pictures=pictures)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}", hint=_DAMAGED) from error
 
 
 def _named_arrays(raw: RawMeasurements) -> Iterator[tuple[str, NDArray[Any]]]:
     for one in fields(raw):
-        if one.name != "slices" and (array := getattr(raw, one.name)) is not None:
+        if one.name not in ("slices", "pictures") and (array := getattr(raw, one.name)) is not None:
             yield one.name, array
     for column, values in raw.slices.items():
         yield f"{_SLICE}{column}", values
+    for place, picture in raw.pictures.items():
+        yield f"{_PICTURE}{place}", picture
+
+
+def _is_per_sample(name: str) -> bool:
+    return name not in _NOT_PER_SAMPLE and not name.startswith(_PICTURE)
+
+
+def _read_place(name: str, array: NDArray[Any], path: Path) -> int:
+    """Return which sample a picture is of.
+
+    Raises:
+        ConfigError: It is no picture.
+    """
+    place = name.removeprefix(_PICTURE)
+    shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)
+    if not (place.isdecimal() and array.dtype == np.uint8 and shaped and 0 < array.size <= _MOST_PIXELS):
+        what = f"{array.dtype}{list(array.shape)}"
+        raise ConfigError(f"{path}: array `{name}` is {what}, not a small picture of a sample", hint=_DAMAGED)
+    return int(place)

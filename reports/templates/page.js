@@ -43,9 +43,12 @@
     return list;
   };
 
+  // An empty figure is not displayed, and has no width of its own yet.
+  const widthOf = (figure) => figure.clientWidth || figure.parentElement.clientWidth || 860;
+
   const draw = (options, figure) => Plot.plot({
     className: "plot",
-    width: Math.max(300, Math.min(860, figure.clientWidth || 860)),
+    width: Math.max(300, Math.min(860, widthOf(figure))),
     marginBottom: 40,
     ariaLabel: figure.dataset.label,
     ...options,
@@ -126,17 +129,21 @@
       }));
       const front = points.filter((point) => point.front).sort((a, b) => a.ms - b.ms);
       const colour = (point) => (point.graph === "original" ? ORIGINAL : COMPRESSED);
+      const raced = points.filter((point) => point.graph !== "mixed");
+      const tried = points.filter((point) => point.graph === "mixed");
       const marks = [
         grid("x"), grid("y"),
         Plot.line(front, { x: "ms", y: "y", curve: "step-after", stroke: "var(--muted)", strokeDasharray: "4 3" }),
-        Plot.dot(points, { x: "ms", y: "y", r: 5, fill: colour, fillOpacity: 0.8, stroke: "var(--page)", title: "title", tip: true }),
+        Plot.dot(tried, { x: "ms", y: "y", r: 3.5, fill: "none", stroke: "var(--muted)", strokeWidth: 1.4, title: "title", tip: true }),
+        Plot.dot(raced, { x: "ms", y: "y", r: 5, fill: colour, fillOpacity: 0.8, stroke: "var(--page)", title: "title", tip: true }),
         Plot.dot(points.filter((point) => point.won), { x: "ms", y: "y", r: 10, stroke: WON, strokeWidth: 3 }),
       ];
       const x = { label: "median milliseconds of a call →", labelAnchor: "center", domain: padded(points.map((point) => point.ms), 0.08) };
       const y = { domain: [low, top + (high - low) * 0.08], label: "↑ SQNR of the outputs to the original’s, dB",
         tickFormat: (value) => (exact && value >= top ? "equal" : String(value)) };
       return [
-        legend([["compressed graph", COMPRESSED, "dot"], ["original graph", ORIGINAL, "dot"], ["chosen", WON, "ring"]]),
+        legend([["compressed graph", COMPRESSED, "dot"], ["original graph", ORIGINAL, "dot"], ["chosen", WON, "ring"],
+          ...(tried.length ? [["tried by mixed precision", "var(--muted)", "ring"]] : [])]),
         draw({ height: 320, marginLeft: 48, x, y, marks }, figure),
         make("figcaption", `The dashed line is the Pareto front.${exact ? " Candidates at the top edge give outputs equal to the original’s." : ""}`),
       ];
@@ -180,7 +187,7 @@
     },
 
     classes(chart, figure) {
-      const narrow = figure.clientWidth < 500;
+      const narrow = widthOf(figure) < 500;
       const short = (name) => (name.length > (narrow ? 12 : 24) ? `${name.slice(0, narrow ? 11 : 23)}…` : name);
       const marks = [
         grid("x"),

@@ -80,6 +80,27 @@ def test_every_samples_outcome_and_every_rounds_seconds_are_stored_beside_the_re
     assert target.measurements.bytes < 40 * raw.samples + 40 * len(raw.compressed_seconds) + 4000
 
 
+def test_the_worst_mistakes_are_kept_and_shown_as_pictures_unless_the_project_forbids_it(
+    compress: Compress, project: Path
+) -> None:
+    flags = ("lossy.onnx", "--target", REFERENCE, "--recipe", "int8", *FAST)
+    assert compress("run", *flags).code == 10
+    out = project / "lossy.compressed"
+    target = read_report(out).targets[0]
+    assert target.measurements is not None
+    raw = read_measurements(target.measurements, out)
+    assert raw.label is not None
+    assert raw.baseline_prediction is not None
+    assert raw.compressed_prediction is not None
+    lost = (raw.baseline_prediction == raw.label) & (raw.compressed_prediction != raw.label)
+    assert len(raw.pictures) == min(24, lost.sum())
+    assert all(lost[place] and picture.shape == (28, 28) for place, picture in raw.pictures.items())
+    assert (out / "report.html").read_text().count('<img src="data:image/png;base64,') == len(raw.pictures)
+    (project / "compress.toml").write_text(PROJECT + "pictures = false\n")
+    compress("run", *flags)
+    assert "<img" not in (out / "report.html").read_text()
+
+
 @pytest.fixture
 def cpu(project: Path) -> str:
     """Return the target file of whatever CPU this is."""
@@ -135,7 +156,7 @@ def test_the_lock_file_has_every_default(compress: Compress, project: Path) -> N
         "rounding": "nearest",
     }
     assert [target["name"] for target in lock["targets"]] == ["board"]
-    assert set(lock["data"]) == {"calibration", "evaluation"}
+    assert set(lock["data"]) == {"calibration", "evaluation", "pictures"}
     assert "torch" in lock["versions"]
 
 

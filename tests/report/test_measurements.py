@@ -1,8 +1,11 @@
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from compress.errors import ConfigError
 from compress.report.measurements import RawMeasurements, read_measurements, write_measurements
@@ -18,6 +21,7 @@ def raw() -> RawMeasurements:
         baseline_seconds=np.array([0.001, 0.002]),
         compressed_seconds=np.array([0.003, 0.004]),
         slices={"camera": np.array(["left", "right", "left"])},
+        pictures={2: np.arange(64, dtype=np.uint8).reshape(8, 8), 0: np.full((4, 6, 3), 9, np.uint8)},
     )
 
 
@@ -36,6 +40,8 @@ def test_what_was_written_is_read(stored: EngineFile, tmp_path: Path) -> None:
     assert found.class_names is not None
     assert found.class_names.tolist() == ["boot", "coat"]
     assert found.slices["camera"].tolist() == ["left", "right", "left"]
+    assert {place: picture.shape for place, picture in found.pictures.items()} == {2: (8, 8), 0: (4, 6, 3)}
+    assert found.pictures[2].ravel().tolist() == list(range(64))
     assert found.compressed_seconds is not None
     assert found.compressed_seconds.tolist() == [0.003, 0.004]
     assert found.baseline_prediction is None
@@ -114,3 +120,24 @@ def described(path: Path) -> EngineFile:
     from compress.store import hash_file
 
     return EngineFile(path=path.name, sha256=hash_file(path), bytes=path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("picture.1", np.zeros((8, 8), np.float32)),
+        ("picture.1", np.zeros((8, 8, 4), np.uint8)),
+        ("picture.1", np.zeros((1000, 1000), np.uint8)),
+        ("picture.1", np.zeros((0, 8), np.uint8)),
+        ("picture.x", np.zeros((8, 8), np.uint8)),
+        ("picture.-1", np.zeros((8, 8), np.uint8)),
+    ],
+)
+def test_what_is_no_small_picture_of_a_sample_is_refused(tmp_path: Path, name: str, array: NDArray[Any]) -> None:
+    path = tmp_path / "cpu.npz"
+    arrays: dict[str, Any] = {name: array}
+    np.savez(path, **arrays)
+    data = path.read_bytes()
+    stated = EngineFile(path="cpu.npz", sha256=sha256(data).hexdigest(), bytes=len(data))
+    with pytest.raises(ConfigError, match="not a small picture of a sample"):
+        read_measurements(stated, tmp_path)

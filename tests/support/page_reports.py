@@ -1,11 +1,14 @@
 """A report that fills every section of the page, with what was stored beside it; every number is invented."""
 
 import numpy as np
+from pydantic import JsonValue
 from small_reports import cpu_target, report
 
+from compress.gate import Policy, RuleOutcome, check_targets
+from compress.report.html.page import render_page
 from compress.report.layer_record import LayerRecord
 from compress.report.measurements import RawMeasurements
-from compress.report.record import Report
+from compress.report.record import Report, Step
 from compress.report.speed_record import Attribution, Bandwidth, Contest, Contestant, KindShare, LayerBound, Roofline
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -45,9 +48,27 @@ def full_report(candidates: int = 4, layers: int = 12) -> tuple[Report, dict[str
                 layers=tuple(bound(k) for k in range(layers)),
             ),
             "layers": tuple(noise(k) for k in range(layers)),
+            "steps": (mixed(),),
         }
     )  # fmt: skip
     return report(target), {"cpu": raw()}
+
+
+def mixed() -> Step:
+    """Return the step `mixed` as it tells of three engines that it tried, one of them exact."""
+    tried: list[JsonValue] = [
+        {"latency": 0.5 + 0.1 * k, "sqnr_db": 25.0 + 5 * k if k else None, "float_layers": k + 1, "within": k > 0}
+        for k in range(3)
+    ]
+    return Step(
+        step="mixed", settings={}, seconds=1.0, metrics={"latency": "measured", "tried": tried, "goal": NASTY},
+        input_digest="4" * 64, output_digest="5" * 64,
+    )  # fmt: skip
+
+
+def rules(made: Report, stored: dict[str, RawMeasurements | str]) -> dict[str, tuple[RuleOutcome, ...]]:
+    """Return what a policy says of the report."""
+    return check_targets(made, Policy(max_drop=1.0, max_slice_drop=5.0, max_latency=0.02, max_memory=1000), stored)
 
 
 def bound(number: int) -> LayerBound:
@@ -86,5 +107,12 @@ def raw() -> RawMeasurements:
         class_names=np.array([f"cat {NASTY}", "dog", "bird"]),
         baseline_seconds=seconds,
         compressed_seconds=seconds / 2,
-        slices={"camera": np.array(["left"] * 10)},
+        slices={"camera": np.array(["left", "right"] * 5), "text": np.array([f"a long text {NASTY}" * 9] * 10)},
+        pictures={0: np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)},
     )
+
+
+def full_page(candidates: int = 4, layers: int = 12) -> str:
+    """Return the page of the full report, its rules too."""
+    made, stored = full_report(candidates, layers)
+    return render_page(made, stored, rules(made, stored))

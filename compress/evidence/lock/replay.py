@@ -236,7 +236,11 @@ def _project(model: Path, lock: Lock, options: RunOptions, place: str) -> Projec
     project = Project(
         folder=model.parent,
         model=ModelTable(input_tables=lock.model.inputs, factory=lock.model.factory, ranges=lock.model.ranges),
-        data=DataTable(calibration=lock.data.calibration.spec, evaluation=lock.data.evaluation.spec),
+        data=DataTable(
+            calibration=lock.data.calibration.spec,
+            evaluation=lock.data.evaluation.spec,
+            pictures=lock.data.pictures,
+        ),
         engine=EngineTable.model_validate(engine),
     )
     require_files(project)

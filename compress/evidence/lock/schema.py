@@ -62,10 +62,11 @@ class LockedData(_Table):
 
 
 class LockedDataTable(_Table):
-    """Both sample sets."""
+    """Both sample sets, and whether small pictures of the worst mistakes are kept."""
 
     calibration: LockedData
     evaluation: LockedData
+    pictures: bool = True
 
 
 class LockedLatency(_Table):

@@ -39,6 +39,7 @@ def write_lock(plan: Plan, report: Report, folder: Path) -> None:
         "data": {
             "calibration": _describe_data(plan.calibration, report.data.calibration, plan),
             "evaluation": _describe_data(plan.evaluation, report.data.evaluation, plan),
+            "pictures": plan.project.data.pictures,
         },
         "recipe": describe_recipe(plan.recipe),
         "gate": plan.policy.model_dump(mode="json"),

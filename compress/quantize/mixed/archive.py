@@ -105,6 +105,14 @@ class Archive:
         best = [trial for trial in complete if not any(_beats(other, trial) for other in complete)]
         return tuple(sorted(best, key=lambda trial: trial.latency or 0.0))
 
+    def describe_tried(self) -> list[JsonValue]:
+        """Return every trial whose latency is known, small: for a chart."""
+        complete = [trial for trial in self.trials.values() if trial.latency is not None and trial.samples]
+        return [
+            {"latency": each.latency, "sqnr_db": each.sqnr_db, "float_layers": len(each.layers), "within": each.within}
+            for each in complete
+        ]
+
     def _write(self, line: Mapping[str, JsonValue]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:

@@ -75,6 +75,7 @@ def mix_precision(model: Model, settings: MixedSettings, context: StepContext) -
         "trials_from_before": archive.reused,
         "stopped": "time" if search.out_of_time else "done",
         "frontier": frontier,
+        "tried": archive.describe_tried(),
     }
     return StepResult(result, metrics)
 

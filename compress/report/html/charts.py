@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from compress.report.html.flips import Changes
 from compress.report.html.layers import LayerRow
+from compress.report.html.trials import TrialRow
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Accuracy, Latency, Percentiles
 from compress.report.speed_record import Contest, Contestant
@@ -81,12 +82,28 @@ def pareto_front(contest: Contest) -> list[Contestant]:
     return front
 
 
-def pareto_chart(place: str, contest: Contest) -> Chart:
+def pareto_chart(place: str, contest: Contest | None, trials: Sequence[TrialRow]) -> Chart:
     """Return every engine that was timed: its median and how near its outputs are, and which of them are the front."""
+    tried: list[JsonValue] = [
+        {
+            "how": each.how,
+            "ms": 1e3 * each.seconds,
+            "db": each.sqnr_db,
+            "graph": "mixed",
+            "outcome": "within the goal" if each.within else "beyond the goal",
+            "front": False,
+            "won": False,
+        }
+        for each in trials
+    ]
+    return {"place": place, "kind": "pareto", "points": [*tried, *([] if contest is None else _raced(contest))]}
+
+
+def _raced(contest: Contest) -> list[JsonValue]:
     timed = [each for each in (*contest.engines, *contest.settings[1:]) if each.seconds is not None]
     front = pareto_front(contest)
     won = _shipped(contest)
-    points: list[JsonValue] = [
+    return [
         {
             "how": each.how,
             "ms": 1e3 * (each.seconds or 0.0),
@@ -98,7 +115,6 @@ def pareto_chart(place: str, contest: Contest) -> Chart:
         }
         for each in timed
     ]
-    return {"place": place, "kind": "pareto", "points": points}
 
 
 def _fidelity(each: Contestant) -> float:

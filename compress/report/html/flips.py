@@ -6,11 +6,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.report.flipped import rank_lost
+from compress.report.html.pictures import MOST_BYTES, embed_pictures
 from compress.report.measurements import RawMeasurements
 
 CLASSES_SHOWN: Final = 20
 CHANGES_SHOWN: Final = 20
-SAMPLES_SHOWN: Final = 24
+LONG_TEXT: Final = 60
+"""Characters; a longer value of a column is shown as the sample's own text."""
+TEXT_SHOWN: Final = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,12 @@ class PredictionChange:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A sample that the original had right and the compressed engine has not; confidences are fractions."""
+    """A sample that the original had right and the compressed engine has not; confidences are fractions.
+
+    Attributes:
+        picture: A ``data:`` address; None where there is none.
+        texts: What its columns hold that is too long to be a slice.
+    """
 
     index: int
     label: str
@@ -51,6 +60,8 @@ class Flip:
     after: str
     after_confidence: float | None
     slices: tuple[tuple[str, str], ...]
+    texts: tuple[str, ...] = ()
+    picture: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +89,13 @@ class Changes:
     flips: tuple[Flip, ...]
 
 
-def find_changes(raw: RawMeasurements) -> Changes | None:
-    """Return what became of the samples; None where they have no labels or no classes."""
+def find_changes(raw: RawMeasurements, picture_bytes: int = MOST_BYTES) -> Changes | None:
+    """Return what became of the samples; None where they have no labels or no classes.
+
+    Args:
+        raw: What was stored of them.
+        picture_bytes: How much the pictures of the worst may take.
+    """
     label, before, after = raw.label, raw.baseline_prediction, raw.compressed_prediction
     if label is None or before is None or after is None:
         return None
@@ -96,7 +112,7 @@ def find_changes(raw: RawMeasurements) -> Changes | None:
         classes=tuple(shown),
         hidden_classes=len(classes) - len(shown),
         predictions=_prediction_changes(raw, label, before, after),
-        flips=_flips(raw, lost),
+        flips=_flips(raw, picture_bytes),
     )
 
 
@@ -126,20 +142,20 @@ def _prediction_changes(
     return tuple(found)
 
 
-def _flips(raw: RawMeasurements, lost: NDArray[np.bool_]) -> tuple[Flip, ...]:
-    places = np.flatnonzero(lost)
-    if raw.compressed_confidence is not None:
-        places = places[np.argsort(-raw.compressed_confidence[places], kind="stable")]
-    return tuple(_flip(raw, int(place)) for place in places[:SAMPLES_SHOWN])
+def _flips(raw: RawMeasurements, picture_bytes: int) -> tuple[Flip, ...]:
+    places = rank_lost(raw)
+    pictures = embed_pictures(raw.pictures, places, picture_bytes)
+    return tuple(_flip(raw, place, pictures.get(place)) for place in places)
 
 
-def _flip(raw: RawMeasurements, place: int) -> Flip:
+def _flip(raw: RawMeasurements, place: int, picture: str | None) -> Flip:
     def confidence(values: NDArray[np.float32] | None) -> float | None:
         return None if values is None else float(values[place])
 
     def name(numbers: NDArray[np.int32] | None) -> str:
         return "" if numbers is None else _name(raw, int(numbers[place]))
 
+    columns = [(column, str(values[place])) for column, values in raw.slices.items()]
     return Flip(
         place,
         name(raw.label),
@@ -147,7 +163,9 @@ def _flip(raw: RawMeasurements, place: int) -> Flip:
         confidence(raw.baseline_confidence),
         name(raw.compressed_prediction),
         confidence(raw.compressed_confidence),
-        tuple((column, str(values[place])) for column, values in raw.slices.items()),
+        tuple((column, value) for column, value in columns if len(value) <= LONG_TEXT),
+        tuple(value[:TEXT_SHOWN] for _, value in columns if len(value) > LONG_TEXT),
+        picture,
     )
 
 

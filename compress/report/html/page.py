@@ -2,10 +2,10 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import jinja2
 from markupsafe import Markup
@@ -19,22 +19,31 @@ from compress.report.record import Report
 from compress.report.rows import name_outcome
 from compress.resources import data_folder
 
+if TYPE_CHECKING:
+    from compress.gate import RuleOutcome
+
 PLOT_STYLE: Final = "sha256-+TfQir1nvDucAdvE6XUQBt4ayUjpAWkbw2kCdSfekHM="
 """Of the style sheet that Observable Plot 0.6.17 puts into every chart of the class ``plot``."""
 _SCRIPTS: Final = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "templates/page.js")
 _TEMPLATE: Final = "report.html.j2"
 
 
-def render_page(report: Report, raw: Mapping[str, RawMeasurements | str] | None = None) -> str:
+def render_page(
+    report: Report,
+    raw: Mapping[str, RawMeasurements | str] | None = None,
+    rules: "Mapping[str, Sequence[RuleOutcome]] | None" = None,
+) -> str:
     """Return a report as a page; text from models, samples and machines is escaped.
 
     Args:
         report: What to show.
         raw: By target, every sample's outcome and every round's seconds, or why they are not there.
+        rules: By target, what each rule of the gate says.
     """
-    raw = raw or {}
+    raw, rules = raw or {}, rules or {}
     targets = [
-        view_target(target, raw.get(target.target), report, number) for number, target in enumerate(report.targets)
+        view_target(target, raw.get(target.target), report, number, rules.get(target.target, ()))
+        for number, target in enumerate(report.targets)
     ]
     reports = data_folder("reports")
     style = (reports / "templates" / "page.css").read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
 """One target as the page shows it: every text made, every chart's data at hand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from compress.report.contest import contest_rows
 from compress.report.html.charts import (
@@ -13,15 +14,21 @@ from compress.report.html.charts import (
     pareto_chart,
     pareto_front,
 )
-from compress.report.html.flips import Changes, find_changes
+from compress.report.html.flips import Changes
 from compress.report.html.layers import ROWS_OF_A_PAGE, LayerRow, join_layers, select_layers
-from compress.report.html.words import state_classes, state_contest, state_drop, state_latency, state_target
+from compress.report.html.pictures import MOST_BYTES
+from compress.report.html.samples import SampleView, view_samples
+from compress.report.html.trials import TrialRow, find_trials
+from compress.report.html.words import state_contest, state_drop, state_latency, state_target
 from compress.report.layers import describe_layers
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Percentiles, Report, TargetRecord
 from compress.report.rows import compare_rows, describe_attempts, name_compressed, name_outcome
 from compress.report.speed import describe_rates, float_rows, kind_rows
 from compress.report.units import format_seconds, format_share
+
+if TYPE_CHECKING:
+    from compress.gate import RuleOutcome
 
 _LEAST_LAYERS: Final = 20
 
@@ -47,15 +54,21 @@ class TargetView:
     kinds: list[tuple[str, str, str, str]]
     floats: list[tuple[str, str, str, str, str]]
     rates: str
-    changes: Changes | None
-    class_words: str
-    raw_problem: str | None
+    rules: tuple[tuple[str, str, str, str, str, str], ...]
+    trials: list[TrialRow]
+    samples: SampleView
     conditions: tuple[str, ...]
     charts: list[Chart]
     rows: tuple[object, ...]
 
 
-def view_target(target: TargetRecord, raw: RawMeasurements | str | None, report: Report, number: int) -> TargetView:
+def view_target(
+    target: TargetRecord,
+    raw: RawMeasurements | str | None,
+    report: Report,
+    number: int,
+    rules: "Sequence[RuleOutcome]" = (),
+) -> TargetView:
     """Return everything that the page says of a target.
 
     Args:
@@ -63,10 +76,12 @@ def view_target(target: TargetRecord, raw: RawMeasurements | str | None, report:
         raw: What was stored of its samples and rounds, or why it cannot be used; None where nothing was.
         report: That it is of.
         number: Its place there, from 0.
+        rules: What each rule of the gate says of it.
     """
     key = f"target-{number + 1}"
     measured = raw if isinstance(raw, RawMeasurements) else None
-    changes = None if measured is None else find_changes(measured)
+    samples = view_samples(raw, MOST_BYTES // len(report.targets))
+    trials = find_trials(target, report)
     layers = join_layers(target)
     shown = select_layers(layers, max(_LEAST_LAYERS, ROWS_OF_A_PAGE // max(1, len(report.targets))))
     attribution, roofline = target.attribution, target.roofline
@@ -88,11 +103,11 @@ def view_target(target: TargetRecord, raw: RawMeasurements | str | None, report:
         kinds=[] if attribution is None else kind_rows(attribution),
         floats=[] if attribution is None else float_rows(attribution),
         rates="" if roofline is None else describe_rates(roofline),
-        changes=changes,
-        class_words="" if changes is None else state_classes(changes),
-        raw_problem=raw if isinstance(raw, str) else None,
+        rules=tuple((each.rule, *each.cells(), each.status, each.reason) for each in rules),
+        trials=trials,
+        samples=samples,
         conditions=_conditions(target),
-        charts=_charts(key, target, measured, shown, changes),
+        charts=_charts(key, target, measured, shown, samples.changes, trials),
         rows=compare_rows(target),
     )
 
@@ -103,14 +118,15 @@ def _charts(
     raw: RawMeasurements | None,
     layers: list[LayerRow],
     changes: Changes | None,
+    trials: list[TrialRow],
 ) -> list[Chart]:
     charts: list[Chart | None] = []
     if target.accuracy is not None:
         charts.append(drop_chart(f"{key}-drop-chart", target.accuracy, target.budget))
     if target.latency is not None:
         charts.append(latency_chart(f"{key}-latency-chart", target.latency, raw))
-    if target.contest is not None and pareto_front(target.contest):
-        charts.append(pareto_chart(f"{key}-candidates-chart", target.contest))
+    if trials or (target.contest is not None and pareto_front(target.contest)):
+        charts.append(pareto_chart(f"{key}-candidates-chart", target.contest, trials))
     charts.append(layer_chart(f"{key}-layers-chart", layers))
     if changes is not None and changes.classes:
         charts.append(class_chart(f"{key}-classes-chart", changes))

@@ -1,24 +1,32 @@
+import base64
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from page_reports import NASTY, full_report, raw
+from page_reports import NASTY, full_page, full_report, mixed, raw
+from PIL import Image
 from small_reports import jetson_target, report, unbuilt_target
 
 from compress.report.html.charts import pareto_front
 from compress.report.html.flips import find_changes
 from compress.report.html.layers import join_layers, select_layers
 from compress.report.html.page import load_raw, render_page
+from compress.report.html.pictures import embed_pictures
+from compress.report.html.slices import compare_slices
+from compress.report.html.trials import find_trials
 from compress.report.record import EngineFile
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render_page(*full_report())
+    return full_page()
 
 
 def test_the_page_is_one_file_of_less_than_three_megabytes_even_with_500_layers() -> None:
-    assert len(render_page(*full_report(50, 500)).encode()) < 3_000_000
+    assert len(full_page(50, 500).encode()) < 3_000_000
 
 
 def test_text_from_outside_is_escaped_everywhere(page: str) -> None:
@@ -60,6 +68,61 @@ def test_changes_of_the_samples_are_counted_by_class() -> None:
     assert [(each.samples, each.lost, each.gained) for each in changes.classes] == [(4, 1, 0), (3, 0, 1)]
     assert changes.classes[0].change == pytest.approx(-0.25)
     assert [(flip.index, flip.after, flip.slices) for flip in changes.flips] == [(0, "dog", (("camera", "left"),))]
+    assert changes.flips[0].texts[0].startswith("a long text")
+
+
+def test_the_worst_sample_is_shown_as_a_picture_and_with_its_text(page: str) -> None:
+    (found,) = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="Sample 0, in truth cat ', page)
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(found))))
+    assert np.array_equal(picture, raw().pictures[0])
+    assert '<blockquote tabindex="0">a long text &lt;/script&gt;' in page
+
+
+def test_pictures_end_where_their_budget_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    pictures = dict(enumerate(noise))
+    found = embed_pictures(pictures, [2, 9, 0, 1], 1_000_000)
+    assert list(found) == [2, 0, 1]
+    assert all(text.startswith("data:image/jpeg;base64,") for text in found.values())
+    assert list(embed_pictures(pictures, [2, 0, 1], len(found[2]) + 10)) == [2]
+    flat = embed_pictures({0: np.zeros((64, 64, 3), np.uint8)}, [0], 1000)
+    assert flat[0].startswith("data:image/png;base64,")
+
+
+def test_every_rule_is_in_a_table_with_its_limit_and_its_reason(page: str) -> None:
+    section = page[page.index('id="target-1-rules"') : page.index('id="target-1-drop"')]
+    rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th><td><span class=\"badge is-(\w+)\"", section)
+    assert dict(rows) == {"accuracy": "pass", "slice-drop": "inconclusive", "latency": "pass", "memory": "unmeasured"}
+    assert '<td class="number">1.00 points</td>' in section
+    assert "A peak of at most 1.0 KB was asked for" in section or "was asked for" in section
+
+
+def test_slices_lose_the_samples_that_are_theirs_the_worst_first() -> None:
+    left, right = compare_slices(raw())
+    assert (left.value, left.samples, left.lost, left.gained) == ("left", 5, 1, 0)
+    assert [left.before, left.after, left.change] == pytest.approx([0.8, 0.6, -0.2])
+    assert left.interval[0] < left.change < left.interval[1]
+    assert (right.value, right.lost, right.gained) == ("right", 0, 1)
+    assert right.change == pytest.approx(0.2)
+    scores = np.array([1.0] * 9 + [0.5], np.float32)
+    assert compare_slices(replace(raw(), baseline_score=scores, compressed_score=scores)) == []
+
+
+def test_what_mixed_precision_tried_stands_beside_the_candidates(page: str) -> None:
+    made, _ = full_report()
+    target = made.targets[0]
+    assert target.latency is not None
+    rows = find_trials(target, made)
+    told = [(row.layers, row.sqnr_db, row.within) for row in rows]
+    assert told == [(1, None, False), (2, 30.0, True), (3, 35.0, True)]
+    assert rows[0].seconds == pytest.approx(0.5 * target.latency.baseline.p50)
+    assert "3 engines that the search for mixed precision tried" in page
+    counted = mixed().model_copy(update={"metrics": {**mixed().metrics, "latency": "counted"}})
+    assert find_trials(target.model_copy(update={"steps": (counted,)}), made) == []
+    broken = mixed().model_copy(update={"metrics": {"latency": "measured", "tried": ["x", {"latency": "fast"}]}})
+    assert find_trials(target.model_copy(update={"steps": (broken,)}), made) == []
+    alone = made.model_copy(update={"targets": (target.model_copy(update={"contest": None}),)})
+    assert 'id="target-1-candidates-chart"' in render_page(alone)
 
 
 def test_no_candidate_beats_one_of_the_front_in_both() -> None:

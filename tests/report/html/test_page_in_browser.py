@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from page_reports import full_report
-
-from compress.report.html.page import render_page
+from page_reports import full_page
 
 pytest.importorskip("selenium")
 from chromium import BROWSER, DRIVER, console_errors, emulate, open_chromium, requested_urls
@@ -16,13 +14,13 @@ from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="chromium and chromedriver are not installed")
 AXE = Path(__file__).parents[2] / "support" / "axe" / "axe.min.js"
-SECTIONS = ("drop", "latency", "candidates", "time", "layers", "classes", "samples", "conditions")
+SECTIONS = ("rules", "drop", "latency", "candidates", "time", "layers", "slices", "classes", "samples", "conditions")
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(render_page(*full_report()), encoding="utf-8")
+    file.write_text(full_page(), encoding="utf-8")
     return file
 
 
@@ -81,3 +79,8 @@ def test_a_narrow_window_needs_no_sideways_scrolling(browser: Chrome) -> None:
     emulate(browser, "light", width=400)
     browser.refresh()
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+    widths = browser.execute_script(
+        "return [...document.querySelectorAll('svg.plot')].map(s => +s.getAttribute('width'))"
+    )
+    # Drawn for this width, not drawn large and scaled down to letters that nobody can read.
+    assert max(widths) <= 400
