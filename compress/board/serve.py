@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import IO
 
 from .engine import open_engine
 from .facts import describe_host
@@ -17,15 +18,19 @@ def main(words: list[str]) -> int:
     Returns 1 where the engine fails, with the reason in the last line on standard error.
     """
     # What a library prints must not get between the frames.
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    try:
-        engine = open_engine(Path(words[0]), threads=1)
-        write_message(replies, Message({**engine.versions, "machine": describe_host()["machine"]}))
-        while (message := read_message(sys.stdin.buffer)) is not None:
-            described, payload = pack_arrays(engine.run(unpack_arrays(message.head["arrays"], message.payload)))
-            write_message(replies, Message({"arrays": described}, payload))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the process that started this one tells it
-        sys.stderr.write(f"{' '.join(str(error).split())}\n")
-        return 1
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        try:
+            _serve(Path(words[0]), replies)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process that started this one tells it
+            sys.stderr.write(f"{' '.join(str(error).split())}\n")
+            return 1
     return 0
+
+
+def _serve(model: Path, replies: IO[bytes]) -> None:
+    engine = open_engine(model, threads=1)
+    write_message(replies, Message({**engine.versions, "machine": describe_host()["machine"]}))
+    while (message := read_message(sys.stdin.buffer)) is not None:
+        described, payload = pack_arrays(engine.run(unpack_arrays(message.head["arrays"], message.payload)))
+        write_message(replies, Message({"arrays": described}, payload))
