@@ -70,7 +70,8 @@ def make_jetson(folder: Path, python: str, **trtexec: bool | float) -> dict[str,
     """Make a whole Jetson: its programs, trtexec among them, and its files; return the environment that it needs."""
     programs, root = folder / "bin", folder / "root"
     install(programs)
-    fake_trtexec.install(programs, python, **trtexec)  # type: ignore[arg-type]
+    # Long enough for tegrastats to speak, on a busy machine too.
+    fake_trtexec.install(programs, python, **{"seconds": 0.3, **trtexec})  # type: ignore[arg-type]
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
