@@ -41,7 +41,18 @@ from compress.runtimes import open_graph
 from compress.speed import Speed
 from compress.targets import Target
 
-PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "tensorrt-rtx-cu13-bindings", "tensorrt", "torch")
+PACKAGES = (
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "onnxscript",
+    "pillow",
+    "scipy",
+    "tensorrt-rtx-cu13-bindings",
+    "tensorrt",
+    "torch",
+)
 _CHECKED_SAMPLES = 64
 
 
