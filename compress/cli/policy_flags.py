@@ -25,7 +25,7 @@ FLAGS: Final = {
 """Metavar and help of each key."""
 REGRESSION: Final = {
     "max_accuracy_regression": ("POINTS", "accuracy that may be lost against the baseline (default 0.5)"),
-    "max_latency_regression": ("PERCENT", "how much slower than the baseline it may be (default 5)"),
+    "max_latency_regression": ("PERCENT", "how much slower than the baseline it may be (default 10)"),
 }
 
 

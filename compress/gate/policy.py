@@ -15,8 +15,10 @@ DEFAULT_MAX_DROP_POINTS: Final = 1.0
 """What a release may lose at most where nobody says otherwise."""
 DEFAULT_MAX_REGRESSION_POINTS: Final = 0.5
 """What it may lose against an earlier report: the least loss that is worth a name."""
-DEFAULT_MAX_SLOWDOWN_PERCENT: Final = 5.0
-"""How much slower than in an earlier report it may be: two runs of the same engine differ by some percent."""
+DEFAULT_MAX_SLOWDOWN_PERCENT: Final = 10.0
+"""How much slower than in an earlier report it may be. Measured (``benchmarks/latency_regression.py``): of 276 pairs of
+separate runs of one engine on a busy machine, 5 % called 20 slower and 10 % none; of an engine that takes 15 % longer,
+10 % found 274."""
 
 PRESETS: Final[Mapping[str, float]] = {"mlperf-99": 1.0, "mlperf-99.9": 0.1}
 """Percent of the original's metric that may be lost. Source: MLCommons, MLPerf Inference rules."""
@@ -62,7 +64,7 @@ class Policy(BaseModel):
         max_energy: Joules that one call may take; ``"5mJ"`` in TOML.
         max_accuracy_regression: Points that may be lost against the engine of an earlier report (0.5), or the metric's
             own unit (no default).
-        max_latency_regression: Percent by which it may be slower than the engine of an earlier report (5).
+        max_latency_regression: Percent by which it may be slower than the engine of an earlier report (10).
         require: Whether an accuracy simulated on this CPU may decide, or only one measured on the engine itself.
         confidence: Of every interval.
         inconclusive: What an interval on both sides of its limit is: ``undecided`` (exit code 13), a failure, a pass.

@@ -86,7 +86,7 @@ def timed(speedup: float, *, share: float = 0.01, p99: float = 0.004, **changes:
     ("speedup", "share", "status", "code"),
     [
         (2.0, 0.01, "pass", 0),
-        (1.92, 0.01, "pass", 0),  # 4 % slower
+        (1.85, 0.01, "pass", 0),  # 8 % slower: two runs of one engine on a busy machine differ by as much
         (1.80, 0.01, "fail", 11),  # 11 % slower
         (2.40, 0.01, "pass", 0),
         (1.80, 0.20, "inconclusive", 13),  # slower by more than the limit, and not surely slower
@@ -126,7 +126,7 @@ def test_rounds_that_are_stored_give_the_interval() -> None:
 
 def test_without_an_original_in_common_the_medians_are_compared_with_a_wider_interval() -> None:
     other = Tool(version="0.1.0", packages={"onnxruntime": "9.9.9"})
-    found = only((side(timed(2.0)), side(timed(2.0), path="new", tool=other)))
+    found = only((side(timed(2.0)), side(timed(2.0), path="new", tool=other)), Policy(max_latency_regression=5))
     assert "in two runs, without an original in common" in found.reason
     assert found.status == "inconclusive"
     slow = only((side(timed(2.0)), side(timed(2.0, p99=0.008), path="new", tool=other)))
