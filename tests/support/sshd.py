@@ -42,8 +42,8 @@ class Server:
         board = self.board
         return replace(board, python=python or board.python, folder=folder or board.folder)
 
-    def start(self, environment: dict[str, str] | None = None) -> None:
-        """Start the server; the environment is added to that of what it runs."""
+    def start(self, environment: dict[str, str] | None = None, *, file_bytes: int | None = None) -> None:
+        """Start the server; what it runs gets the environment too, and no file grows beyond ``file_bytes``."""
         config = self.folder / "sshd_config"
         lines = [
             *(f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {self.folder / 'host_key'}"),
@@ -57,7 +57,10 @@ class Server:
         assert program is not None, "apt-get install openssh-server"
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
-        self.process = subprocess.Popen([program, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
+        words = [program, "-D", "-e", "-f", str(config)]
+        if file_bytes is not None:
+            words = ["prlimit", f"--fsize={file_bytes}", *words]
+        self.process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with socket.socket() as probe:
