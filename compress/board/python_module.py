@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from . import dla
 from .common import Failed
 from .trtexec import ENGINE, GRAPH, TRTEXEC
 
@@ -21,7 +22,7 @@ def build(kit: dict[str, Any], folder: Path) -> str:
         raise Failed(f"neither trtexec ({TRTEXEC}) nor the Python module tensorrt: install JetPack") from error
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = dla.create_network(trt, builder, kit.get("dla"))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(folder / GRAPH)):
         raise Failed(f"the parser refuses the graph: {parser.get_error(0)}")
@@ -29,9 +30,7 @@ def build(kit: dict[str, Any], folder: Path) -> str:
     if kit["sparse"]:
         config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if kit.get("dla"):
-        config.default_device_type = trt.DeviceType.DLA
-        config.DLA_core = 0
-        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+        dla.use_dla(trt, network, config, kit["dla"])
     if kit["workspace_mib"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, kit["workspace_mib"] << 20)
     dynamic = [entry for entry in kit["inputs"] if "ranges" in entry]

@@ -8,13 +8,13 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from . import dla
 from .common import Failed, run_logged
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 GRAPH = "model.onnx"
 ENGINE = "model.engine"
 TIMING_CACHE = "timing.cache"
-DLA = ["--useDLACore=0"]
 TIMES = "times.json"
 WARM_UP_MILLISECONDS = 1000
 SECONDS = 10.0
@@ -46,17 +46,22 @@ def find_trtexec() -> str | None:
     return TRTEXEC if Path(TRTEXEC).is_file() else None
 
 
-def build_arguments(kit: dict[str, Any], *, typed: bool = True, graph: str = GRAPH, engine: str = ENGINE) -> list[str]:
+def build_arguments(
+    kit: dict[str, Any], *, usage: str | None = None, graph: str = GRAPH, engine: str = ENGINE
+) -> list[str]:
     """Return trtexec's arguments that build an engine.
 
     Args:
         kit: What kit.json says.
-        typed: Whether this trtexec has --stronglyTyped; where it is gone, networks are strongly typed anyway.
+        usage: What this trtexec's --help says; None: what that of TensorRT 10.3 says. Where it has no --stronglyTyped,
+            networks are strongly typed anyway.
         graph: The ONNX file.
         engine: The file that is written.
     """
     arguments = [f"--onnx={graph}", f"--saveEngine={engine}", "--skipInference"]
-    if typed:
+    weak = usage is None or "--fp16" in usage
+    for_dla = bool(kit.get("dla")) and graph == GRAPH
+    if not (for_dla and weak) and (usage is None or "--stronglyTyped" in usage):
         arguments.append("--stronglyTyped")
     if kit["sparse"] and graph == GRAPH:
         arguments.append("--sparsity=enable")
@@ -64,8 +69,8 @@ def build_arguments(kit: dict[str, Any], *, typed: bool = True, graph: str = GRA
         arguments.append(f"--memPoolSize=workspace:{kit['workspace_mib']}")
     if kit.get("timing_cache"):
         arguments.append(f"--timingCacheFile={TIMING_CACHE}")
-    if kit.get("dla") and graph == GRAPH:
-        arguments += [*DLA, "--allowGPUFallback"]
+    if for_dla:
+        arguments += dla.list_arguments(kit["dla"], weak=weak)
     bounds = {bound: shape_list(kit["inputs"], 1, bound) for bound in ("min", "opt", "max")}
     return arguments + [f"--{bound}Shapes={shapes}" for bound, shapes in bounds.items() if shapes]
 
@@ -77,7 +82,7 @@ def measure_arguments(kit: dict[str, Any], *, engine: str = ENGINE, seconds: flo
     if shapes := shape_list(kit["inputs"], 1):
         arguments.append(f"--shapes={shapes}")
     if kit.get("dla") and engine == ENGINE:
-        arguments += DLA
+        arguments += dla.CORE
     whole = [entry for entry in kit["inputs"] if entry["dtype"] in _ELEMENT_BYTES]
     if whole:
         arguments.append("--loadInputs=" + ",".join(f"{quote(e['name'])}:{zeros_name(e)}" for e in whole))
@@ -92,7 +97,7 @@ def compute_arguments(kit: dict[str, Any], shapes: dict[str, list[int]], files: 
         sizes = ",".join(f"{quote(name)}:{'x'.join(map(str, shapes[name]))}" for name in dynamic)
         arguments.append(f"--shapes={sizes}")
     if kit.get("dla"):
-        arguments += DLA
+        arguments += dla.CORE
     named = ",".join(f"{quote(name)}:{file}" for name, file in files.items())
     return [*arguments, f"--loadInputs={named}", f"--exportOutput={out}"]
 
@@ -124,8 +129,7 @@ def build(trtexec: str, kit: dict[str, Any], folder: Path, *, graph: str = GRAPH
     """
     log_file = folder / ("build.log" if engine == ENGINE else f"build-{Path(engine).stem}.log")
     usage = run_logged([trtexec, "--help"], log_file)
-    typed = usage is None or "--stronglyTyped" in usage
-    arguments = build_arguments(kit, typed=typed, graph=graph, engine=engine)
+    arguments = build_arguments(kit, usage=usage, graph=graph, engine=engine)
     log = run_logged([trtexec, *arguments], log_file)
     if log is None or not (folder / engine).is_file():
         errors = re.findall(r"\[E\] (.*)", log_file.read_text(encoding="utf-8", errors="replace"))

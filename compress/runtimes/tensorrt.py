@@ -12,7 +12,7 @@ from compress.errors import TargetError
 from compress.model import Model
 from compress.runtimes import Availability, Engine, tensorrt_rtx, timing_cache
 from compress.runtimes.build_settings import DEFAULT, BuildSettings
-from compress.runtimes.dla import describe_dla, require_dla
+from compress.runtimes.dla import describe_dla, plan_dla, require_dla
 from compress.runtimes.engine_files import list_files, write_graph
 from compress.runtimes.kit import write_kit
 from compress.runtimes.shape_profile import describe_profile
@@ -98,7 +98,7 @@ def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path, s
         sparse=bool(sparse),
         ranges=settings.ranges,
         timing_cache=None if cache is None else cache.read_bytes(),
-        dla=settings.dla,
+        dla=plan_dla(model, settings),
     )
     plan = folder / tensorrt_rtx.PLAN
     write_atomically(plan, built.plan)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from compress.board import dla as board_dla
 from compress.errors import TargetError
 from compress.model import TensorSpec
 from compress.runtimes.build_settings import SizeRange
@@ -53,9 +54,9 @@ def build_plan(
     sparse: bool = False,
     ranges: Mapping[str, SizeRange] = MappingProxyType({}),
     timing_cache: bytes | None = None,
-    dla: bool = False,
+    dla: dict[str, Any] | None = None,
 ) -> Built:
-    """Return the engine of a strongly typed ONNX file: its types and Q/DQ nodes decide every precision.
+    """Return the engine of an ONNX file; its types and Q/DQ nodes decide every precision (for a DLA see ``board.dla``).
 
     Args:
         trt: ``tensorrt`` or ``tensorrt_rtx_bindings``.
@@ -66,7 +67,8 @@ def build_plan(
         sparse: Whether kernels for 2:4 weights may be chosen, where they are faster.
         ranges: Sizes of dynamic axes by name.
         timing_cache: The serialized timing cache to start from, ``b""`` for a new one; None for none.
-        dla: Whether layers run on the first DLA core where it takes them, the others on the GPU.
+        dla: What :func:`~compress.runtimes.dla.plan_dla` says, for layers to run on the first DLA core where it takes
+            them, the others on the GPU; None for the GPU alone.
 
     Raises:
         TargetError: The parser refuses a node; the message names it. Or a dynamic axis has no range, or the timing
@@ -75,7 +77,7 @@ def build_plan(
     """
     with _capture(trt) as (logger, lines):
         builder = _start(trt, logger, lines)
-        network = _parse(trt, builder, logger, graph)
+        network = _parse(trt, board_dla.create_network(trt, builder, dla), logger, graph)
         config = builder.create_builder_config()
         # Without it the engine inspector knows the layers' names only.
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -84,11 +86,11 @@ def build_plan(
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory_bytes // _WORKSPACE_SHARE)
         if sparse:
             config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-        if dla:
-            _use_dla(trt, config)
+        if dla is not None:
+            board_dla.use_dla(trt, network, config, dla)
         if timing_cache is not None:
             _set_timing_cache(config, timing_cache)
-        _add_profile(builder, network, config, ranges, fixed=dla)
+        _add_profile(builder, network, config, ranges, fixed=dla is not None)
         start = time.perf_counter()
         plan = builder.build_serialized_network(network, config)
         seconds = time.perf_counter() - start
@@ -108,12 +110,6 @@ def _start(trt: ModuleType, logger: Any, lines: list[tuple[int, str]]) -> Any:
         # This is how its Python module says that the C++ factory returned nothing.
         reason = _last_error(lines)
         raise TargetError(f"TensorRT cannot start: {reason}", hint="check the driver with nvidia-smi") from None
-
-
-def _use_dla(trt: ModuleType, config: Any) -> None:
-    config.default_device_type = trt.DeviceType.DLA
-    config.DLA_core = 0
-    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
 def _set_capabilities(trt: ModuleType, config: Any, capabilities: Sequence[str]) -> None:
@@ -172,8 +168,7 @@ def make_logger(trt: ModuleType) -> Any:
     return Lines()
 
 
-def _parse(trt: ModuleType, builder: Any, logger: Any, graph: Path) -> Any:
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+def _parse(trt: ModuleType, network: Any, logger: Any, graph: Path) -> Any:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(graph)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]

@@ -16,6 +16,7 @@ from qdq_graphs import Sketch, residual_net
 
 from compress.board import facts, trtexec
 from compress.board import kit as board_kit
+from compress.runtimes.build_settings import BuildSettings
 from compress.runtimes.kit import write_kit
 from compress.targets import load_target
 
@@ -89,10 +90,43 @@ def test_the_engine_is_built_strongly_typed_with_the_batch_range(kit: Path, tmp_
 
 
 def test_a_trtexec_that_is_always_strongly_typed_is_not_given_the_flag(kit: Path, tmp_path: Path) -> None:
-    fake_trtexec.install(tmp_path / "bin", sys.executable, typed=False, version="110400")
+    fake_trtexec.install(tmp_path / "bin", sys.executable, typed=False, weak=False, version="110400")
     assert run_here(kit, tmp_path / "bin") == 0
     assert "--stronglyTyped" not in read_calls(kit)[1]
     assert read_report(kit)["board"]["tensorrt"] == "11.4.0"
+
+
+def write_dla_kit(folder: Path) -> Path:
+    """A kit for the DLA: float16 but for one layer, whose sum would overflow."""
+    s = Sketch([1, 4, 8, 8], dtype=TensorProto.FLOAT16)
+    wide = s.node("Cast", s.node("Relu", "x"), to=TensorProto.FLOAT)
+    narrow = s.node("Cast", s.node("Mul", wide, wide), to=TensorProto.FLOAT16)
+    model = s.finish(narrow, [1, 4, 8, 8], dtype=TensorProto.FLOAT16)
+    write_kit(model, load_target("jetson-agx-orin"), folder, BuildSettings(dla=True))
+    return folder
+
+
+def test_for_the_dla_trtexec_10_builds_weakly_typed_and_float32_layers_stay(folder: Path, tmp_path: Path) -> None:
+    fake_trtexec.install(tmp_path / "bin", sys.executable)
+    assert run_here(write_dla_kit(folder), tmp_path / "bin") == 0
+    build = read_calls(folder)[1]
+    assert "--stronglyTyped" not in build
+    assert build[build.index("--useDLACore=0") :] == [
+        "--useDLACore=0",
+        "--allowGPUFallback",
+        "--fp16",
+        "--precisionConstraints=prefer",
+        "--layerPrecisions=Mul_2:fp32",
+        "--layerOutputTypes=Mul_2:fp32",
+    ]
+
+
+def test_for_the_dla_trtexec_11_is_strongly_typed_as_ever(folder: Path, tmp_path: Path) -> None:
+    fake_trtexec.install(tmp_path / "bin", sys.executable, weak=False, version="110401")
+    assert run_here(write_dla_kit(folder), tmp_path / "bin") == 0
+    build = read_calls(folder)[1]
+    assert "--stronglyTyped" in build
+    assert build[-2:] == ["--useDLACore=0", "--allowGPUFallback"]
 
 
 def test_a_refused_graph_is_told_with_trtexecs_first_error(kit: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from qdq_graphs import Sketch, residual_net
 
+from compress.board.dla import list_arguments
 from compress.board.trtexec import build_arguments, compute_arguments, measure_arguments
 from compress.errors import TargetError
 from compress.model import Model
@@ -103,19 +104,28 @@ def test_a_timing_cache_is_in_the_kit_and_is_read_and_written_by_trtexec(folder:
 def test_a_kit_for_the_dla_lets_the_gpu_do_what_it_does_not_take(folder: Path) -> None:
     write_kit(residual_net(), load_target("jetson-agx-orin"), folder, BuildSettings(dla=True))
     facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
-    assert facts["dla"] is True
+    assert facts["dla"] == {"float32": ["Relu_4", "Relu_9", "Relu_17", "Flatten_21"], "int8": True}
     assert facts["max_batch"] == 1
     build = build_arguments(facts)
     assert build.index("--allowGPUFallback") == build.index("--useDLACore=0") + 1
+    assert "--int8" in build
     assert build[-3:] == ["--minShapes=x:1x2x8x8", "--optShapes=x:1x2x8x8", "--maxShapes=x:1x2x8x8"]
     assert "--useDLACore=0" in measure_arguments(facts)
     assert "--useDLACore=0" in compute_arguments(facts, {"x": [1, 2, 8, 8]}, {"x": "x.bin"}, "y.json")
 
 
+def test_a_layer_name_that_trtexec_cannot_read_is_not_pinned() -> None:
+    dla = {"float32": ["block,1", "it's", "a:b", "c d"], "int8": False}
+    assert list_arguments(dla, weak=True)[-1] == "--layerOutputTypes=a:b:fp32,c d:fp32"
+    assert list_arguments({"float32": ["a,b"], "int8": False}, weak=True)[-1] == "--fp16"
+
+
 def test_the_original_is_measured_without_the_dla(folder: Path) -> None:
     write_kit(residual_net(), load_target("jetson-agx-orin"), folder, BuildSettings(dla=True))
     facts = json.loads((folder / "kit.json").read_text(encoding="utf-8"))
-    assert "--useDLACore=0" not in build_arguments(facts, graph="original.onnx", engine="original.engine")
+    original = build_arguments(facts, graph="original.onnx", engine="original.engine")
+    assert "--useDLACore=0" not in original
+    assert "--stronglyTyped" in original
     assert "--useDLACore=0" not in measure_arguments(facts, engine="original.engine")
 
 

@@ -49,13 +49,35 @@ def test_fixed_shapes_need_no_profile(tmp_path: Path) -> None:
     assert fake_tensorrt.Builder.last[1].profiles == []
 
 
+DLA = {"float32": ["Relu_4"], "int8": True}
+
+
 def test_layers_run_on_the_dla_and_others_on_the_gpu_in_fixed_shapes(tmp_path: Path) -> None:
-    build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path), dla=True)
+    build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path), dla=DLA)
     assert fake_tensorrt.Builder.last is not None
     config = fake_tensorrt.Builder.last[1]
     assert (config.default_device_type, config.DLA_core) == (fake_tensorrt.DeviceType.DLA, 0)
-    assert config.flags == [fake_tensorrt.BuilderFlag.GPU_FALLBACK]
     assert config.profiles[0].shapes == {"x": ([1, 2, 8, 8], [1, 2, 8, 8], [1, 2, 8, 8])}
+
+
+def test_for_the_dla_tensorrt_10_gets_a_weakly_typed_network_whose_float32_layers_stay(tmp_path: Path) -> None:
+    build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path), dla=DLA)
+    assert fake_tensorrt.Builder.last is not None
+    network, config = fake_tensorrt.Builder.last
+    assert network.flags == 0
+    assert [flag.name for flag in config.flags] == ["GPU_FALLBACK", "FP16", "INT8", "PREFER_PRECISION_CONSTRAINTS"]
+    pinned = {layer.name: (layer.precision, layer.types) for layer in network.layers if layer.precision}
+    assert pinned == {"Relu_4": ("float32", {0: "float32"})}
+
+
+def test_for_the_dla_tensorrt_11_gets_a_strongly_typed_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_tensorrt, "BuilderFlag", fake_tensorrt.BuilderFlag11)
+    build_plan(fake_tensorrt.as_module(), write(residual_net(), tmp_path), dla=DLA)
+    assert fake_tensorrt.Builder.last is not None
+    network, config = fake_tensorrt.Builder.last
+    assert network.flags == 1 << fake_tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert [flag.name for flag in config.flags] == ["GPU_FALLBACK"]
+    assert not any(layer.precision for layer in network.layers)
 
 
 def test_a_timing_cache_is_read_and_given_back_with_what_was_added(tmp_path: Path) -> None:

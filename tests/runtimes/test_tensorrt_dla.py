@@ -9,7 +9,7 @@ from qdq_graphs import Sketch, residual_net
 
 from compress.model import Model
 from compress.runtimes.build_settings import BuildSettings
-from compress.runtimes.dla import describe_dla
+from compress.runtimes.dla import describe_dla, plan_dla
 from compress.runtimes.tensorrt_checks.dla import find_fallbacks
 
 HALF = TensorProto.FLOAT16
@@ -25,12 +25,28 @@ def conv(kernel: int = 3, channels: int = 8, **attributes: object) -> Draw:
     return lambda s: s.node("Conv", "x", s.constant(np.zeros((8, channels, kernel, kernel)), "float16"), **attributes)
 
 
+def transposed(*weight: int, **attributes: object) -> Draw:
+    return lambda s: s.node("ConvTranspose", "x", s.constant(np.zeros(weight), "float16"), **attributes)
+
+
 def pool(**attributes: object) -> Draw:
     return lambda s: s.node("MaxPool", "x", **attributes)
 
 
 def resize(factor: float, **attributes: object) -> Draw:
     return lambda s: s.node("Resize", "x", "", s.constant([1, 1, factor, factor]), **attributes)
+
+
+def cut(start: int, end: int, axis: int, step: int = 1) -> Draw:
+    return lambda s: s.node("Slice", "x", *(s.constant([value], "int64") for value in (start, end, axis, step)))
+
+
+def plain(operator: str, **attributes: object) -> Draw:
+    return lambda s: s.node(operator, "x", **attributes)
+
+
+def twice(operator: str, **attributes: object) -> Draw:
+    return lambda s: s.node(operator, "x", "x", **attributes)
 
 
 def fallbacks(model: Model) -> list[str]:
@@ -40,33 +56,71 @@ def fallbacks(model: Model) -> list[str]:
 PICTURE: list[int | str] = ["batch", 8, 64, 64]
 TAKEN: dict[str, tuple[Draw, Sequence[int | str]]] = {
     "conv": (conv(pads=[1, 1, 1, 1]), PICTURE),
-    "big conv": (conv(32, strides=[8, 8]), ["batch", 8, 5, 5]),
+    "big conv": (conv(32, strides=[8, 8], pads=[31, 31, 31, 31]), ["batch", 8, 12, 12]),
     "pool": (pool(kernel_shape=[8, 8], strides=[16, 16]), ["batch", 8, 4, 4]),
+    "transposed": (transposed(8, 8, 32, 32, strides=[32, 32]), ["batch", 8, 2048, 2048]),
+    "long transposed": (transposed(8, 8, 1, 64, strides=[1, 64]), ["batch", 8, 64, 4096]),
     "resize": (resize(2), ["batch", 8, 128, 128]),
-    "concat": (lambda s: s.node("Concat", "x", "x", axis=1), ["batch", 16, 64, 64]),
+    "resize by floor": (
+        resize(32, coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        ["batch", 8, 2048, 2048],
+    ),
+    "linear": (
+        resize(4, mode="linear", coordinate_transformation_mode="pytorch_half_pixel"),
+        ["batch", 8, 256, 256],
+    ),
+    "concat": (twice("Concat", axis=-3), ["batch", 16, 64, 64]),
+    "softmax": (plain("Softmax", axis=1), PICTURE),
+    "slice": (cut(0, 4, 1), ["batch", 4, 64, 64]),
+    "normalization": (plain("LRN", size=5), PICTURE),
+    "power": (twice("Pow"), PICTURE),
     "clip": (lambda s: s.node("Clip", "x", s.constant(0, "float16"), s.constant(6, "float16")), PICTURE),
 }
 LEFT: dict[str, tuple[Draw, Sequence[int | str], str]] = {
     "kernel": (conv(33), ["batch", 8, 32, 32], "a kernel of 33, and the DLA takes 1 to 32"),
     "stride": (conv(strides=[9, 9]), ["batch", 8, 7, 7], "a stride of 9, and the DLA takes 1 to 8"),
     "padding": (conv(pads=[32, 32, 32, 32]), ["batch", 8, 126, 126], "a padding of 32, and the DLA takes 0 to 31"),
+    "wide padding": (conv(pads=[0, 3, 0, 0]), ["batch", 8, 62, 65], "a padding of 3, and the DLA takes less than the"),
+    "dilation": (conv(2, dilations=[33, 33]), ["batch", 8, 31, 31], "a dilation of 33, and the DLA takes 1 to 32"),
     "window": (pool(kernel_shape=[9, 9]), ["batch", 8, 56, 56], "a window of 9, and the DLA takes 1 to 8"),
-    "concat": (lambda s: s.node("Concat", "x", "x", axis=2), ["batch", 8, 128, 64], "it joins axis 2, and the DLA"),
+    "pool stride": (pool(kernel_shape=[2, 2], strides=[17, 17]), ["batch", 8, 4, 4], "a stride of 17, and the DLA"),
+    "concat": (twice("Concat", axis=2), ["batch", 8, 128, 64], "it joins axis 2, and the DLA"),
+    "one input": (plain("Concat", axis=1), PICTURE, "it has one input, and the DLA takes two or more"),
     "cubic": (resize(2, mode="cubic"), ["batch", 8, 128, 128], "it resizes by cubic interpolation"),
-    "linear": (resize(8, mode="linear"), ["batch", 8, 512, 512], "it resizes 64 to 512, and the DLA by whole factors"),
-    "shrink": (resize(0.5), ["batch", 8, 32, 32], "it resizes 64 to 32, and the DLA by whole factors up to 32"),
-    "mean": (lambda s: s.node("GlobalAveragePool", "x"), ["batch", 8, 1, 1], "the DLA has no GlobalAveragePool"),
-    "product": (lambda s: s.node("MatMul", "x", "x"), PICTURE, "its second operand is computed"),
-    "transposed": (
-        lambda s: s.node("ConvTranspose", "x", s.constant(np.zeros((8, 8, 3, 3)), "float16"), pads=[1, 1, 1, 1]),
+    "linear": (resize(8, mode="linear"), ["batch", 8, 512, 512], "it resizes 64 to 512, and the DLA height and width"),
+    "shrink": (resize(0.5), ["batch", 8, 32, 32], "it resizes 64 to 32, and the DLA height and width by whole"),
+    "corners": (
+        resize(2, mode="linear", coordinate_transformation_mode="align_corners"),
+        ["batch", 8, 128, 128],
+        "it resizes with align_corners coordinates, and the DLA with half_pixel",
+    ),
+    "rounding": (
+        resize(2, nearest_mode="ceil"),
+        ["batch", 8, 128, 128],
+        "it resizes with half_pixel coordinates and ceil, and the DLA with",
+    ),
+    "size": (
+        lambda s: s.node("Resize", "x", "", "", s.constant([1, 8, 128, 128], "int64")),
+        [1, 8, 128, 128],
+        "it resizes to a size, and the DLA by a factor",
+    ),
+    "mean": (plain("GlobalAveragePool"), ["batch", 8, 1, 1], "the DLA has no GlobalAveragePool"),
+    "cosine": (plain("Cos"), PICTURE, "the DLA has no Cos"),
+    "comparison": (
+        lambda s: s.node("Cast", s.node("Less", "x", "x"), to=HALF),
         PICTURE,
-        "a padding of 1, and the DLA takes 0",
+        "the DLA has Less in int8 only",
     ),
-    "groups": (
-        lambda s: s.node("ConvTranspose", "x", s.constant(np.zeros((8, 1, 3, 3)), "float16"), group=8),
-        ["batch", 8, 66, 66],
-        "a number of groups of 8, and the DLA takes 1",
-    ),
+    "product": (twice("MatMul"), PICTURE, "its second operand is computed"),
+    "slope": (twice("PRelu"), PICTURE, "its slope is computed"),
+    "transposed": (transposed(8, 8, 3, 3, pads=[1, 1, 1, 1]), PICTURE, "a padding of 1, and the DLA takes 0"),
+    "dilated": (transposed(8, 8, 2, 2, dilations=[2, 2]), ["batch", 8, 66, 66], "a dilation of 2, and the DLA takes 1"),
+    "groups": (transposed(8, 1, 3, 3, group=8), ["batch", 8, 66, 66], "a number of groups of 8, and the DLA takes 1"),
+    "long kernel": (transposed(8, 8, 2, 64), ["batch", 8, 65, 127], "a kernel of 64, and the DLA takes 1 to 32"),
+    "normalization": (plain("LRN", size=11), PICTURE, "a window of 11, and the DLA takes 3, 5, 7 or 9"),
+    "softmax": (plain("Softmax", axis=0), PICTURE, "it normalizes axis 0, which is of the batch"),
+    "step": (cut(0, 64, 3, 2), ["batch", 8, 64, 32], "a step of 2, and the DLA takes 1"),
+    "batch": (cut(0, 1, 0), [1, 8, 64, 64], "it cuts the batch"),
 }  # fmt: skip
 
 
@@ -92,6 +146,60 @@ def test_an_axis_may_have_8192_elements() -> None:
     assert fallbacks(net(draw, [1, 1, 8193, 1], [1, 1, 8193, 1]))[0] == (
         "axis 2 of its result has 8193 elements, more than 8192"
     )
+
+
+def test_a_softmax_over_all_there_is_may_be_longer() -> None:
+    draw = plain("Softmax", axis=1)
+    assert fallbacks(net(draw, [1, 8192, 1, 1], [1, 8192, 1, 1])) == []
+    assert fallbacks(net(draw, [1, 1025, 2, 1], [1, 1025, 2, 1]))[0] == "a softmax of 1025, and the DLA takes 1 to 1024"
+
+
+def test_every_axis_before_the_last_three_is_of_the_batch() -> None:
+    draw = plain("Relu")
+    assert fallbacks(net(draw, [64, 64, 3, 8, 8], [64, 64, 3, 8, 8])) == []
+    assert fallbacks(net(draw, [64, 65, 3, 8, 8], [64, 65, 3, 8, 8]))[0] == "a batch of 4160, more than 4096"
+
+
+def test_a_slice_takes_four_axes() -> None:
+    assert fallbacks(net(cut(0, 1, 2), [1, 1, 2, 8, 8], [1, 1, 1, 8, 8]))[0] == (
+        "it cuts a tensor of 5 axes, and the DLA takes 4"
+    )
+
+
+def test_what_is_split_is_cut_too() -> None:
+    def split(axis: int) -> Draw:
+        def draw(s: Sketch) -> str:
+            name = s.node("Split", "x", axis=axis, num_outputs=2)
+            s.nodes[-1].output.append("rest")
+            return name
+
+        return draw
+
+    assert fallbacks(net(split(1), [4, 8, 8, 8], [4, 4, 8, 8])) == []
+    assert fallbacks(net(split(0), [4, 8, 8, 8], [2, 8, 8, 8])) == ["it cuts the batch"]
+
+
+def test_float16_layers_that_qdq_makes_int8_fall_back() -> None:
+    def draw(s: Sketch) -> str:
+        scale, zero = s.constant(0.5, "float16"), s.constant(0, "int8")
+        return s.node("Relu", s.node("DequantizeLinear", s.node("QuantizeLinear", "x", scale, zero), scale, zero))
+
+    assert fallbacks(net(draw, PICTURE, PICTURE)) == [
+        "QuantizeLinear: TensorRT 10 takes no Q/DQ to the DLA",
+        "DequantizeLinear: TensorRT 10 takes no Q/DQ to the DLA",
+        "int8 by Q/DQ, which TensorRT 10 does not take to the DLA",
+    ]
+
+
+def test_layers_of_two_results_are_pinned_only_where_both_are_float32() -> None:
+    def draw(s: Sketch) -> str:
+        name = s.node("TopK", s.node("Relu", "x"), s.constant([2], "int64"), axis=1)
+        s.nodes[-1].output.append("places")
+        s.nodes[-2].name = ""
+        return name
+
+    model = net(draw, [1, 8, 4, 4], [1, 2, 4, 4], dtype=TensorProto.FLOAT)
+    assert plan_dla(model, BuildSettings(dla=True)) == {"float32": ["node_of_Relu_0"], "int8": False}
 
 
 def test_float32_falls_back() -> None:

@@ -110,7 +110,11 @@ def test_a_kit_for_the_dla_tells_what_falls_back(folder: Path) -> None:
     )
     assert engine.notes[3].startswith("DLA: nodes `QuantizeLinear_0`, `QuantizeLinear_5`,")
     assert "TensorRT 10 takes no Q/DQ to the DLA: falls back to the GPU" in engine.notes[3]
-    assert "DLA: node `Conv_3`: works in float32, and the DLA in float16: falls back to the GPU" in engine.log
+    assert "DLA: node `Relu_4`: works in float32, and the DLA in float16: falls back to the GPU" in engine.log
+    assert (
+        "DLA: node `Conv_3`: int8 by Q/DQ, which TensorRT 10 does not take to the DLA: falls back to the GPU"
+        in engine.log
+    )
 
 
 @pytest.mark.usefixtures("on_a_t4", "installed")

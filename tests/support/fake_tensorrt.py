@@ -51,6 +51,21 @@ class DeviceType(IntEnum):
 
 
 class BuilderFlag(IntEnum):
+    """Those of TensorRT 10."""
+
+    FP16 = 0
+    INT8 = 1
+    GPU_FALLBACK = 3
+    PREFER_PRECISION_CONSTRAINTS = 10
+    SPARSE_WEIGHTS = 12
+
+
+_FP16 = 0
+
+
+class BuilderFlag11(IntEnum):
+    """Those of TensorRT 11, whose networks are all strongly typed."""
+
     GPU_FALLBACK = 3
     SPARSE_WEIGHTS = 12
 
@@ -91,10 +106,28 @@ class Tensor:
         return self._sizes[axis][1]
 
 
+class Layer:
+    def __init__(self, name: str, outputs: int) -> None:
+        self.name, self.num_outputs = name, outputs
+        self.precision: str | None = None
+        self.types: dict[int, str] = {}
+
+    def set_output_type(self, index: int, dtype: str) -> None:
+        self.types[index] = dtype
+
+
 class Network:
     def __init__(self, flags: int) -> None:
         self.flags = flags
         self.inputs: list[Tensor] = []
+        self.layers: list[Layer] = []
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    def get_layer(self, index: int) -> Layer:
+        return self.layers[index]
 
     @property
     def num_inputs(self) -> int:
@@ -111,7 +144,9 @@ class OnnxParser:
         self.network = network
 
     def parse_from_file(self, path: str) -> bool:
-        for value in onnx.load(path).graph.input:
+        graph = onnx.load(path).graph
+        self.network.layers += [Layer(n.name or f"node_of_{n.output[0]}", len(n.output)) for n in graph.node]
+        for value in graph.input:
             self.network.inputs.append(
                 Tensor(value.name, [(d.dim_value, d.dim_param) for d in value.type.tensor_type.shape.dim])
             )
@@ -189,6 +224,9 @@ class Builder:
         Builder.last = (network, config)
         if config.cache is not None:
             config.cache.content += b"+kernel"
+        if network.flags & 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED and _FP16 in config.flags:
+            self.logger.log(1, "Parameter check failed, condition: !config.getFlag(BuilderFlag::kFP16).")
+            return None
         self.logger.log(2, "a warning\n  of two lines")
         self.logger.log(1, "In catchCudaError (cudaError 35: CUDA driver version is insufficient)")
         if Builder.refusal is not None:
@@ -257,6 +295,9 @@ class Runtime:
 
     def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
         return Engine() if plan == b"plan" else None
+
+
+float32 = "float32"
 
 
 def nptype(dtype: type[np.float32]) -> type[np.float32]:

@@ -10,7 +10,8 @@ with open("calls.jsonl", "a") as calls:
 def say(level, text):
     print("[11/21/2026-10:00:00] [%s] %s" % (level, text))
 if "help" in arguments:
-    print("  --stronglyTyped             Create a strongly typed network." if {typed} else "  --fp16")
+    print("  --fp16                             Enable fp16 precision, in addition to fp32" if {weak} else "")
+    print("  --stronglyTyped                    Create a strongly typed network." if {typed} else "")
     sys.exit(0)
 print("&&&& RUNNING TensorRT.trtexec [TensorRT v{version}] # trtexec " + " ".join(sys.argv[1:]))
 if "onnx" in arguments:
@@ -18,6 +19,11 @@ if "onnx" in arguments:
         say("E", "Error[4]: ITensor::getDimensions: Error Code 4: Internal Error (node_of_onnx: no kernel)")
         say("E", "Engine set up failed")
         print("&&&& FAILED TensorRT.trtexec [TensorRT v{version}]")
+        sys.exit(1)
+    if {weak} and "useDLACore" in arguments and "stronglyTyped" in arguments:
+        # For the DLA it sets the builder's FP16 flag itself, which is refused for a strongly typed network.
+        say("E", "IBuilder::buildSerializedNetwork: Error Code 3: API Usage Error (Parameter check failed, condition: "
+            "!config.getFlag(BuilderFlag::kFP16). )")
         sys.exit(1)
     with open(arguments["saveEngine"], "wb") as engine:
         engine.write(b"engine of " + arguments["onnx"].encode())
@@ -97,15 +103,20 @@ def install(
     *,
     version: str = "100300",
     typed: bool = True,
+    weak: bool = True,
     refuses: bool = False,
     crashes: bool = False,
     summary: bool = True,
     seconds: float = 0.0,
 ) -> Path:
-    """Write the program into a folder that is then put on PATH; return the program's path."""
+    """Write the program into a folder that is then put on PATH; return the program's path.
+
+    ``typed`` and ``weak``: whether it has --stronglyTyped and --fp16; TensorRT 11 has the former alone.
+    """
     folder.mkdir(exist_ok=True)
     program = folder / "trtexec"
-    switches = {"typed": typed, "refuses": refuses, "crashes": crashes, "summary": summary, "seconds": seconds}
+    switches: dict[str, object] = {"typed": typed, "weak": weak, "refuses": refuses, "crashes": crashes}
+    switches |= {"summary": summary, "seconds": seconds}
     text = _SCRIPT.replace("{python}", python).replace("{version}", version)
     for name, value in switches.items():
         text = text.replace("{" + name + "}", str(value))

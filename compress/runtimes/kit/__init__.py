@@ -12,6 +12,7 @@ from compress.board.trtexec import build_arguments, measure_arguments
 from compress.errors import TargetError
 from compress.model import JsonValue, Model
 from compress.runtimes.build_settings import DEFAULT, BuildSettings
+from compress.runtimes.dla import plan_dla
 from compress.runtimes.engine_files import write_graph
 from compress.runtimes.kit.archive import NAME, pack_board
 from compress.runtimes.shape_profile import MAX_BATCH, ShapeRange, profile_shapes
@@ -49,7 +50,7 @@ def write_kit(model: Model, target: Target, folder: Path, settings: BuildSetting
         "max_batch": max((shape.max[0] for shape in shapes.values()), default=MAX_BATCH),
         "workspace_mib": target.memory.bytes // _WORKSPACE_SHARE // 2**20 if target.memory else None,
         "sparse": bool(find_sparse(model, target)),
-        "dla": settings.dla,
+        "dla": plan_dla(model, settings),
         "timing_cache": None if settings.timing_cache is None else read_digest(settings.timing_cache),
         "inputs": _describe_inputs(model, shapes),
     }
