@@ -170,7 +170,7 @@ def _measurements(
         fidelity=measured.fidelity if measured else None,
         latency=measured.latency if measured else None,
         size=measured.size if measured else None,
-        memory=None,
+        memory=measured.memory if measured else None,
         bound=None,
         error=error,
         energy=measured.energy if measured else None,

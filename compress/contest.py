@@ -20,7 +20,7 @@ from compress.report.units import format_bytes
 from compress.runtimes import Engine, Feed
 from compress.runtimes.batching import fixed_batch, in_batches
 from compress.runtimes.engine_options import EngineOptions
-from compress.runtimes.variants import Absent, InputShape, VariantRuntime, load_variants
+from compress.runtimes.variants import Absent, VariantRuntime, describe_feed, load_variants
 from compress.steps import Progress
 
 log = logging.getLogger("compress")
@@ -58,8 +58,7 @@ def choose_engine(engines: Engines, samples: SampleSet, plan: Plan, progress: Pr
     elif engines.available.run and here and plan.engine.seconds > 0:
         chosen, contest = _hold_contest(_Arena(runtime, engines, engines.baseline, samples, plan, feed))
         log.info("%s: %s", engines.target.name, contest.finding)
-    shapes = {name: InputShape(array.dtype.name, array.shape) for name, array in feed.items()}
-    packed = runtime.pack_engine(engines.compressed, chosen.path, chosen.options, shapes)
+    packed = runtime.pack_engine(engines.compressed, chosen.path, chosen.options, describe_feed(feed))
     progress(task, 1, 1)
     return replace(engines, compressed=packed, shipped=Shipped(chosen.graph, chosen.options), contest=contest)
 

@@ -10,23 +10,24 @@ from compress.data.subset import take
 from compress.devices.cpus import EmulatedCpu
 from compress.devices.facts import describe_bounds, describe_emulated
 from compress.devices.session import open_emulated
+from compress.errors import TargetError
 from compress.machine import core_count
 from compress.measure.accuracy import measure_accuracy
 from compress.measure.latency import summarize_timings
 from compress.measure.outcomes import OutcomeCollector
 from compress.measure.timings import Limits, Timings, time_interleaved
-from compress.measured import Measured
+from compress.measured import MEMORY_METHOD, Measured
 from compress.model import Model
 from compress.onboard import measure_on_board
 from compress.options import Plan
-from compress.report.record import Latency, Size
+from compress.report.record import Latency, PeakMemory, Size
 from compress.report.speed_record import Contest
 from compress.runtimes import Availability, Engine, Runtime, Session, load_runtime, open_graph
-from compress.runtimes.batching import fixed_batch, in_batches
+from compress.runtimes.batching import fill_batch, fixed_batch, in_batches
 from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_options import EngineOptions
 from compress.runtimes.tensorrt_profile import TimedOnGpu, describe_gpu
-from compress.runtimes.variants import load_variants
+from compress.runtimes.variants import describe_feed, load_variants
 from compress.steps import Progress
 from compress.targets import Target
 
@@ -108,7 +109,7 @@ def _made(path: Path) -> Path:
 
 
 def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Progress) -> Measured:
-    """Return accuracy, fidelity, latency and size of a pair of engines.
+    """Return accuracy, fidelity, latency, size and peak memory of a pair of engines.
 
     Where the engine cannot run here, accuracy is simulated on its ONNX graph and latency is not measured.
     """
@@ -134,7 +135,9 @@ def measure_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: 
             collector=collector,
         )
     latency, timings = _time_engines(engines, samples, plan, progress) if _runs_here(engines) else (None, None)
-    return Measured(accuracy, fidelity, latency, _sizes(engines), collector.result(samples, timings))
+    raw = collector.result(samples, timings)
+    memory, notes = _measure_memory(engines, samples, plan, progress) if _runs_here(engines) else (None, ())
+    return Measured(accuracy, fidelity, latency, _sizes(engines), raw, notes=notes, memory=memory)
 
 
 def _measure_emulated(
@@ -199,6 +202,29 @@ def _time_engines(engines: Engines, samples: SampleSet, plan: Plan, progress: Pr
         latency = latency.model_copy(update={"notes": (describe_gpu(compressed.gpu_seconds), *latency.notes)})
     progress(task, 1, 1)
     return latency, timings
+
+
+def _measure_memory(
+    engines: Engines, samples: SampleSet, plan: Plan, progress: Progress
+) -> tuple[PeakMemory | None, tuple[str, ...]]:
+    """Return the peaks of both engines, each loaded as users load it, or None and why."""
+    variants = load_variants(engines.target.runtime)
+    if variants is None or engines.baseline is None or engines.shipped is None:
+        return None, ()
+    task, fixed = f"{engines.target.name}: memory", fixed_batch(engines.original)
+    progress(task, 0, 2)
+    feed = fill_batch(next(iter(samples.batches(fixed or plan.options.batch))).inputs, fixed)
+    plain = EngineOptions(threads=plan.options.threads)
+    try:
+        baseline = variants.pack_engine(engines.baseline, engines.baseline.graph, plain, describe_feed(feed))
+        before = variants.measure_peak(baseline, feed)
+        progress(task, 1, 2)
+        after = variants.measure_peak(engines.compressed, feed)
+    except TargetError as error:
+        log.warning("%s: %s", engines.target.name, error.message)
+        return None, (f"Peak memory was not measured: {error.message}.",)
+    progress(task, 2, 2)
+    return PeakMemory(baseline_peak=before, compressed_peak=after, method=MEMORY_METHOD), ()
 
 
 def _batch_size(samples: SampleSet) -> int:

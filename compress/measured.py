@@ -1,12 +1,19 @@
 """What was measured on a pair of engines, wherever that was."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from compress.report.measurements import RawMeasurements
-from compress.report.record import Accuracy, Fidelity, Latency, Machine, Size
+from compress.report.record import Accuracy, Fidelity, Latency, Machine, PeakMemory, Size
 from compress.report.speed_record import Energy
 from compress.runtimes import Engine
 from compress.runtimes.variants import RanNode
+
+MEMORY_METHOD: Final = (
+    "what a process of its own held at its peak beyond what it held with ONNX Runtime imported, the engine loaded and "
+    "called at the latency's batch and threads"
+)
+"""How :class:`PeakMemory` is measured, on this machine and on boards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +38,4 @@ class Measured:
     energy: Energy | None = None
     engine: Engine | None = None
     layers: tuple[RanNode, ...] = ()
+    memory: PeakMemory | None = None

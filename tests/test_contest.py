@@ -21,7 +21,7 @@ from compress.model import Model, StepRecord
 from compress.options import Plan, RunOptions
 from compress.project import EngineTable, Project
 from compress.recipe import load_recipe
-from compress.runtimes import Engine, Session, null
+from compress.runtimes import Engine, Feed, Session, null
 from compress.runtimes.engine_options import EngineOptions
 from compress.runtimes.variants import Absent, InputShape, Providers, Variants
 from compress.targets import Target
@@ -51,6 +51,8 @@ class FakeVariants:
     broken: frozenset[Key] = frozenset()
     settings: tuple[EngineOptions, ...] = ()
     packed: list[tuple[Path, EngineOptions]] = field(default_factory=list)
+    weighed: list[tuple[Path, EngineOptions, tuple[int, ...]]] = field(default_factory=list)
+    unweighable: bool = False
 
     def list_variants(self, *, threads: int, providers: Providers) -> Variants:
         found = dict.fromkeys(options for _, options in self.seconds if options not in self.settings)
@@ -83,6 +85,13 @@ class FakeVariants:
 
     def open_packed(self, engine: Engine, options: EngineOptions) -> Session:
         return self.open_variant(self.packed[-1][0], options, engine.folder)
+
+    def measure_peak(self, engine: Engine, feed: Feed) -> int:
+        if self.unweighable:
+            raise TargetError("its process ended with code -9")
+        options = next(options for graph, options in reversed(self.packed) if graph == engine.graph)
+        self.weighed.append((engine.graph, options, feed["x"].shape))
+        return 1000 * len(self.weighed)
 
 
 def net(gain: float) -> Model:
@@ -300,6 +309,32 @@ def test_what_is_measured_is_the_chosen_engine(arrange: partial[Arranged]) -> No
     null.record(arranged.engines.baseline, outputs={"y": X})
     measured = measure_engines(arranged.hold(), FakeSamples(X), plan(), quiet)
     assert measured.fidelity.max_abs_error == pytest.approx(0.05, rel=1e-4)
+
+
+def test_memory_is_that_of_both_engines_at_the_latencys_batch_and_threads(arrange: partial[Arranged]) -> None:
+    fewer = replace(CPU, threads=2)
+    arranged = arrange({**FOUR, ("compressed", CPU): 1.0}, settings=(fewer,))
+    its_plan = replace(plan(), options=RunOptions(targets=("board",), threads=4, latency_seconds=0.01))
+    engines = arranged.hold(its_plan)
+    assert engines.shipped is not None
+    measured = measure_engines(engines, FakeSamples(X), its_plan, quiet)
+    assert engines.baseline is not None
+    shape = (1, 3)
+    assert arranged.runtime.weighed == [
+        (engines.baseline.graph, EngineOptions(threads=4), shape),
+        (engines.compressed.graph, engines.shipped.options, shape),
+    ]
+    assert measured.memory is not None
+    assert (measured.memory.baseline_peak, measured.memory.compressed_peak) == (1000, 2000)
+    assert "a process of its own" in measured.memory.method
+    assert measured.notes == ()
+
+
+def test_memory_that_cannot_be_measured_is_none_and_the_reason_is_told(arrange: partial[Arranged]) -> None:
+    arranged = arrange(FOUR, unweighable=True)
+    measured = measure_engines(arranged.hold(), FakeSamples(X), plan(), quiet)
+    assert measured.memory is None
+    assert measured.notes == ("Peak memory was not measured: its process ended with code -9.",)
 
 
 def test_latency_is_measured_with_the_threads_that_the_engine_chose(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-USAGE = "usage: board.pyz kit [--lock-clocks] | facts | start … | relay … | guard … | serve MODEL\n"
+USAGE = "usage: board.pyz kit [--lock-clocks] | facts | start … | relay … | guard … | serve MODEL | memory\n"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -35,6 +35,8 @@ def _find(name: str) -> Callable[[list[str]], int] | None:
         from .relay import main as command
     elif name == "serve":
         from .serve import main as command
+    elif name == "memory":
+        from .memory import main as command
     else:
         return None
     return command

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 FAILED = 20
 """The exit code of what cannot be done on this board."""
@@ -22,6 +23,13 @@ def own_command() -> list[str]:
     if holder.is_file():
         return [sys.executable, str(holder)]
     return [sys.executable, "-m", str(__package__)]
+
+
+def take_output() -> IO[bytes]:
+    """Return standard output for frames alone: what a library prints from now on goes to standard error."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return replies
 
 
 def read_text(path: Path) -> str | None:

@@ -24,14 +24,24 @@ FEWEST_ROUNDS = 5
 _FATAL_ONLY = 4
 
 
+def import_runtime() -> Any:
+    """Return ONNX Runtime's module.
+
+    Raises:
+        Failed: It is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Failed("ONNX Runtime is not installed here: pip install onnxruntime") from error
+    return onnxruntime
+
+
 class GraphEngine:
     """An ONNX file that ONNX Runtime has loaded on this board's CPU."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise Failed("ONNX Runtime is not installed here: pip install onnxruntime") from error
+        onnxruntime = import_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

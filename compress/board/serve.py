@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import IO
 
+from .common import take_output
 from .engine import open_engine
 from .facts import describe_host
 from .frames import Message, pack_arrays, read_message, unpack_arrays, write_message
@@ -17,9 +17,7 @@ def main(words: list[str]) -> int:
 
     Returns 1 where the engine fails, with the reason in the last line on standard error.
     """
-    # What a library prints must not get between the frames.
-    with os.fdopen(os.dup(1), "wb") as replies:
-        os.dup2(2, 1)
+    with take_output() as replies:
         try:
             _serve(Path(words[0]), replies)
         except Exception as error:  # noqa: BLE001 - whatever it is, the process that started this one tells it

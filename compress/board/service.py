@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import facts, kit
 from .clocks import LockedClocks
-from .common import Failed, digest
+from .common import Failed, digest, own_command
 from .frames import Message, pack_arrays, unpack_arrays
 from .watch import read_throttling
 
@@ -38,6 +38,7 @@ class Service:
             "open": self._open,
             "run": self._run,
             "time": self._time,
+            "memory": self._memory,
             "kit": self._kit,
             "get": self._get,
         }
@@ -103,6 +104,17 @@ class Service:
         first, second = (self._engines[name] for name in head["engines"])
         with LockedClocks(self._folder) if head["lock_clocks"] else contextlib.nullcontext():
             return Message(time_in_turn(first, second, feed, seconds=head["seconds"], rounds=head["rounds"]))
+
+    def _memory(self, head: dict[str, Any], payload: bytes) -> Message:
+        """Measure the peak of one engine in a process of its own; ``reason`` where that failed there."""
+        from .memory import ask_process
+
+        engine = {"model": str(self._path(head["name"])), "threads": head["threads"]}
+        asked = Message({"engine": engine, "arrays": head["arrays"]}, payload)
+        try:
+            return Message(ask_process([*own_command(), "memory"], asked, seconds=head["seconds"]))
+        except Failed as failure:
+            return Message({"reason": str(failure)})
 
     def _kit(self, head: dict[str, Any], payload: bytes) -> Message:  # noqa: ARG002
         def tell(task: str, done: int, total: int) -> None:

@@ -60,7 +60,7 @@ class Policy(BaseModel):
         max_p99: The same under the name of what it is.
         min_speedup: Least ratio of the original's median latency to the engine's.
         max_size: Bytes that the engine may have; ``"5MB"`` in TOML.
-        max_memory: Bytes that the process may hold at its peak.
+        max_memory: Bytes by which loading and calling the engine may raise the peak of a process; ``"64MiB"`` in TOML.
         max_energy: Joules that one call may take; ``"5mJ"`` in TOML.
         max_accuracy_regression: Points that may be lost against the engine of an earlier report (0.5), or the metric's
             own unit (no default).

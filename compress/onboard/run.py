@@ -14,26 +14,27 @@ from compress.data.subset import take
 from compress.devices.ssh.address import Board
 from compress.devices.ssh.agent import Agent
 from compress.devices.ssh.probe import BoardFacts, ask_facts, describe_board_machine
-from compress.devices.ssh.session import open_on_board, time_on_board
+from compress.devices.ssh.session import measure_peak_on_board, open_on_board, time_on_board
 from compress.machine import core_count
 from compress.measure.accuracy import measure_accuracy
 from compress.measure.latency import summarize_timings
 from compress.measure.machine import Pressure
 from compress.measure.outcomes import OutcomeCollector
 from compress.measure.timings import Limits, Timings
-from compress.measured import Measured
+from compress.measured import MEMORY_METHOD, Measured
 from compress.model import Model
 from compress.onboard.results import Judged, measure_from_report
 from compress.options import Plan
 from compress.report.board_record import NAME, parse_board_report
-from compress.report.record import Latency, Size
+from compress.report.record import Latency, PeakMemory, Size
 from compress.report.speed_record import Energy
 from compress.runtimes import Engine, open_graph
-from compress.runtimes.batching import fixed_batch, in_batches
+from compress.runtimes.batching import fill_batch, fixed_batch, in_batches
 from compress.runtimes.engine_files import list_files
 from compress.steps import Progress
 from compress.store import write_atomically
 
+_ORIGINAL: Final = "original.onnx"
 _BATCH: Final = 16
 _MOST_ROUNDS: Final = 5000
 _KIT_SECONDS: Final = 3 * 3600.0
@@ -107,7 +108,7 @@ def _run_graphs(
     for file in engine.files:
         agent.put(file.path, file.path.name)
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "original.onnx"
+        path = Path(scratch) / _ORIGINAL
         path.write_bytes(original.to_bytes())
         agent.put(path, path.name)
     progress(f"{engine.target}: send to {device}", 1, 1)
@@ -128,11 +129,14 @@ def _run_graphs(
             collector=collector,
         )
     latency, timings, energy = _time_graphs(agent, engine, original, samples, plan, progress)
+    memory, unmeasured = _measure_memory(agent, engine, original, samples, plan, progress)
     size = Size(baseline=len(original.to_bytes()), compressed=engine.size())
     notes = _describe(agent, facts, len(judged), len(samples), compressed.versions)
     machine = describe_board_machine(facts, device)
     raw = collector.result(judged, timings)
-    return Measured(accuracy, fidelity, latency, size, raw, machine, notes, energy=energy)
+    return Measured(
+        accuracy, fidelity, latency, size, raw, machine, (*notes, *unmeasured), energy=energy, memory=memory
+    )
 
 
 def _time_graphs(
@@ -141,7 +145,7 @@ def _time_graphs(
     task = f"{engine.target}: latency on {agent.board.device}"
     progress(task, 0, 1)
     options = plan.options
-    open_on_board(agent, "original.onnx", "original", threads=options.threads)
+    open_on_board(agent, _ORIGINAL, "original", threads=options.threads)
     open_on_board(agent, engine.main.name, "compressed", threads=options.threads)
     feed = next(iter(samples.batches(fixed_batch(original) or options.batch))).inputs
     found = time_on_board(
@@ -162,6 +166,23 @@ def _time_graphs(
         latency = latency.model_copy(update={"notes": (said, *latency.notes)})
     progress(task, 1, 1)
     return latency, timings, _read_energy(found["power"], throttled)
+
+
+def _measure_memory(
+    agent: Agent, engine: Engine, original: Model, samples: SampleSet, plan: Plan, progress: Progress
+) -> tuple[PeakMemory | None, tuple[str, ...]]:
+    """Return the peaks of both engines on the board, or None and why."""
+    task, fixed = f"{engine.target}: memory on {agent.board.device}", fixed_batch(original)
+    feed = fill_batch(next(iter(samples.batches(fixed or plan.options.batch))).inputs, fixed)
+    peaks: list[int] = []
+    for number, file in enumerate((_ORIGINAL, engine.main.name)):
+        progress(task, number, 2)
+        found = measure_peak_on_board(agent, file, feed, threads=plan.options.threads)
+        if isinstance(found, str):
+            return None, (f"Peak memory was not measured: {found}.",)
+        peaks.append(found)
+    progress(task, 2, 2)
+    return PeakMemory(baseline_peak=peaks[0], compressed_peak=peaks[1], method=MEMORY_METHOD), ()
 
 
 def _read_timings(found: dict[str, Any]) -> Timings:

@@ -50,6 +50,8 @@ def _row(target: TargetRecord) -> Mapping[str, Cell]:
         "speedup_high": _read(latency, "interval", 1),
         "bytes_baseline": _read(size, "baseline"),
         "bytes": _read(size, "compressed"),
+        "memory_peak_baseline": _read(target.memory, "baseline_peak"),
+        "memory_peak": _read(target.memory, "compressed_peak"),
         "watts": _read(target.energy, "compressed_watts"),
         "joules_baseline": _read(target.energy, "baseline_joules"),
         "joules": _read(target.energy, "compressed_joules"),

@@ -14,6 +14,7 @@ from compress.report.rows import (
     compare_rows,
     describe_attempts,
     describe_fidelity,
+    describe_memory,
     name_compressed,
     name_outcome,
 )
@@ -133,6 +134,7 @@ def _conditions(target: TargetRecord) -> Iterator[str]:
             f"{latency.threads} thread(s), batch {latency.batch}, 95 % interval of the ratio of medians"
         )
         yield from latency.notes
+    yield from describe_memory(target.memory)
 
 
 def _steps(report: Report) -> Iterator[str]:

@@ -190,10 +190,17 @@ class Size(_Record):
 
 
 class PeakMemory(_Record):
-    """Peak resident memory in bytes."""
+    """Peak resident memory in bytes.
+
+    Attributes:
+        baseline_peak: By how much loading the original and calling it raised the peak of a process of its own.
+        compressed_peak: The same of the engine.
+        method: How both were measured.
+    """
 
     baseline_peak: int
     compressed_peak: int
+    method: Annotated[str, ADDED_LATER] = ""
 
 
 class VerdictRecord(_Record):

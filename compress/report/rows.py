@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from compress.errors import ExitCode
-from compress.report.record import Accuracy, Fidelity, Latency, Size, TargetRecord, VerdictRecord
+from compress.report.record import Accuracy, Fidelity, Latency, PeakMemory, Size, TargetRecord, VerdictRecord
 from compress.report.speed_record import Energy
 from compress.report.units import (
     format_bytes,
@@ -51,12 +51,13 @@ def name_compressed(target: TargetRecord) -> str:
 
 
 def compare_rows(target: TargetRecord) -> tuple[Row, ...]:
-    """Return the rows of a target: accuracy, outputs, latency, size, energy; what nobody measured says so."""
+    """Return the rows of a target: accuracy, outputs, latency, size, memory, energy; what nobody measured says so."""
     return (
         *_accuracy_rows(target.accuracy),
         *_fidelity_rows(target.fidelity),
         *_latency_rows(target.latency, _absent_latency(target.device.measured_on)),
         *_size_rows(target.size),
+        *_memory_rows(target.memory),
         *_energy_rows(target.energy),
     )
 
@@ -119,6 +120,19 @@ def _size_rows(size: Size | None) -> tuple[Row, ...]:
         return ()
     ratio = f"{format_ratio(size.compressed / size.baseline)} the size" if size.baseline else ""
     return (Row("size", format_bytes(size.baseline), format_bytes(size.compressed), ratio),)
+
+
+def _memory_rows(memory: PeakMemory | None) -> tuple[Row, ...]:
+    if memory is None:
+        return ()
+    before, after = memory.baseline_peak, memory.compressed_peak
+    ratio = f"{format_ratio(after / before)} the memory" if before else ""
+    return (Row("peak memory", format_bytes(before), format_bytes(after), ratio),)
+
+
+def describe_memory(memory: PeakMemory | None) -> tuple[str, ...]:
+    """Return a sentence about how the peaks were measured, none where they were not."""
+    return () if memory is None or not memory.method else (f"Peak memory: {memory.method}.",)
 
 
 def _energy_rows(energy: Energy | None) -> tuple[Row, ...]:

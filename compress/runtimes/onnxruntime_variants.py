@@ -10,10 +10,19 @@ from compress.runtimes.loading import pack_engine
 from compress.runtimes.offline import loading_options, prepare_graph
 from compress.runtimes.onnxruntime import open_graph
 from compress.runtimes.openvino_plugin import find_device, float_precisions
+from compress.runtimes.peak_memory import measure_peak
 from compress.runtimes.profiling import profile_engine
 from compress.runtimes.variants import Absent, Providers, RanNode, Variants
 
-__all__ = ["list_settings", "list_variants", "open_packed", "open_variant", "pack_engine", "profile_packed"]
+__all__ = [
+    "list_settings",
+    "list_variants",
+    "measure_peak",
+    "open_packed",
+    "open_variant",
+    "pack_engine",
+    "profile_packed",
+]
 
 
 def list_variants(*, threads: int, providers: Providers) -> Variants:

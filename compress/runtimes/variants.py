@@ -59,6 +59,11 @@ class RanNode:
     seconds: float
 
 
+def describe_feed(feed: Feed) -> dict[str, InputShape]:
+    """Return every input's type and shape."""
+    return {name: InputShape(array.dtype.name, array.shape) for name, array in feed.items()}
+
+
 @runtime_checkable
 class LayerProfiler(Protocol):
     """A session that times its engine's layers one by one."""
@@ -95,6 +100,14 @@ class VariantRuntime(Protocol):
 
     def open_packed(self, engine: Engine, options: EngineOptions) -> Session:
         """Return a session of an engine that was packed with these options; only their threads may differ now."""
+        ...
+
+    def measure_peak(self, engine: Engine, feed: Feed) -> int:
+        """Return the bytes by which loading and calling a packed engine raise the peak of a process of its own.
+
+        Raises:
+            TargetError: It cannot be measured here.
+        """
         ...
 
     def profile_packed(

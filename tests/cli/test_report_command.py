@@ -15,7 +15,7 @@ from compress.report.csv_table import render_csv
 from compress.report.json_file import write_report
 from compress.report.junit import render_junit
 from compress.report.markdown import render_markdown
-from compress.report.record import VerdictRecord
+from compress.report.record import PeakMemory, VerdictRecord
 
 Output = pytest.CaptureFixture[str]
 
@@ -80,6 +80,13 @@ def test_csv_has_a_row_for_each_target_and_empty_cells_for_what_was_not_measured
     assert float(rows[0]["speedup"]) > 1
     assert rows[1]["latency_p50"] == ""
     assert rows[1]["measured_on"] == "simulated"
+
+
+def test_csv_has_both_peaks_of_memory() -> None:
+    known = PeakMemory(baseline_peak=4_000_000, compressed_peak=1_000_000)
+    changed = report(cpu_target().model_copy(update={"memory": known}))
+    (row,) = csv.DictReader(io.StringIO(render_csv(changed)))
+    assert (row["memory_peak_baseline"], row["memory_peak"]) == ("4000000", "1000000")
 
 
 def test_a_target_without_an_engine_is_a_row_too() -> None:

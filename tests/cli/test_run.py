@@ -126,6 +126,33 @@ def test_the_fastest_engine_is_shipped_with_what_loads_it(compress: Compress, pr
     assert contest["finding"] in (project / "model.compressed" / "report.md").read_text()
 
 
+def test_peak_memory_is_measured_shown_and_judged(compress: Compress, project: Path, cpu: str) -> None:
+    fast = ("--target", cpu, "--max-drop", "5", "--contest-seconds", "0", *FAST)
+    done = compress("run", "model.onnx", *fast, "--max-memory", "1KB")
+    assert done.code == 12, done.err
+    target = read_report(project / "model.compressed").targets[0]
+    assert target.memory is not None
+    # Two sessions of so small a graph take what the runtime itself takes for its first one.
+    assert 1 << 20 < target.memory.compressed_peak < 1 << 28
+    assert 1 << 20 < target.memory.baseline_peak < 1 << 28
+    text = (project / "model.compressed" / "report.md").read_text()
+    assert "| peak memory |" in text
+    assert target.memory.method in text
+    assert "peak memory" in done.out
+    assert target.memory.method in (project / "model.compressed" / "report.html").read_text().replace("&#39;", "'")
+    assert compress("gate", "model.compressed").code == 12
+    passed = compress("gate", "model.compressed", "--max-memory", "256MiB")
+    assert passed.code == 0
+    assert "within the limit of 268 MB" in passed.out
+
+
+def test_memory_that_nobody_measured_is_no_pass(compress: Compress, project: Path) -> None:
+    done = compress("run", "model.onnx", "--target", REFERENCE, "--max-drop", "5", "--max-memory", "1GB", *FAST)
+    assert done.code == 13
+    assert read_report(project / "model.compressed").targets[0].memory is None
+    assert "and none was measured" in done.out
+
+
 def test_the_contest_is_bounded_in_compress_toml_and_flags_win(compress: Compress, project: Path, cpu: str) -> None:
     (project / "compress.toml").write_text(PROJECT + '[engine]\nproviders = "cpu"\nseconds = 0\n')
     compress("run", "model.onnx", "--target", cpu, "--recipe", "float", *FAST)

@@ -62,6 +62,8 @@ def test_onnx_runtime_is_measured_on_the_board(compress: Compress, project: Path
     assert (target["accuracy"]["measured_on"], target["accuracy"]["samples"]) == ("engine", 400)
     assert target["latency"]["baseline"]["runs"] > 50
     assert target["energy"] is None
+    assert 1 << 20 < target["memory"]["compressed_peak"] < 1 << 28
+    assert 1 << 20 < target["memory"]["baseline_peak"] < 1 << 28
     assert f"on {server.board.device}" in " ".join(target["engine"]["notes"])
     assert not server.base.exists()
     text = (project / "model.compressed" / "report.md").read_text(encoding="utf-8")

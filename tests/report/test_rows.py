@@ -2,8 +2,8 @@ import pytest
 from small_reports import accuracy, cpu_target, engine, jetson_target, latency
 
 from compress.errors import ExitCode
-from compress.report.record import Fidelity, Status, VerdictRecord
-from compress.report.rows import Row, compare_rows, describe_fidelity, name_compressed, name_outcome
+from compress.report.record import Fidelity, PeakMemory, Status, VerdictRecord
+from compress.report.rows import Row, compare_rows, describe_fidelity, describe_memory, name_compressed, name_outcome
 
 
 def test_a_measured_target_shows_both_sides_and_the_difference() -> None:
@@ -14,6 +14,14 @@ def test_a_measured_target_shows_both_sides_and_the_difference() -> None:
         Row("latency p99", "8.00 ms", "4.00 ms", ""),
         Row("size", "1.20 MB", "312 KB", "0.26× the size"),
     )
+
+
+def test_memory_is_a_row_where_it_was_measured() -> None:
+    known = PeakMemory(baseline_peak=40_000_000, compressed_peak=10_000_000, method="by weighing")
+    rows = compare_rows(cpu_target().model_copy(update={"memory": known}))
+    assert rows[-1] == Row("peak memory", "40.0 MB", "10.0 MB", "0.25× the memory")
+    assert describe_memory(known) == ("Peak memory: by weighing.",)
+    assert describe_memory(None) == describe_memory(known.model_copy(update={"method": ""})) == ()
 
 
 def test_what_no_device_measured_says_so_and_simulated_accuracy_is_marked() -> None:

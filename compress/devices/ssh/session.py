@@ -11,6 +11,7 @@ from compress.devices.ssh.agent import Agent
 from compress.runtimes import Feed
 
 _MARGIN_SECONDS = 600.0
+_MEMORY_SECONDS = 300.0
 
 
 class BoardSession:
@@ -58,6 +59,24 @@ def open_on_board(agent: Agent, file: str, name: str, *, threads: int) -> BoardS
     """
     answer = agent.call("open", {"engine": name, "name": file, "threads": threads})
     return BoardSession(agent, name, answer.head["versions"])
+
+
+def measure_peak_on_board(agent: Agent, file: str, feed: Feed, *, threads: int) -> int | str:
+    """Return the bytes that :func:`compress.board.memory.measure_peak` finds on a board, or why it finds none.
+
+    Args:
+        agent: On the board.
+        file: What the ONNX file is called there.
+        feed: One call's inputs.
+        threads: Inside an operator.
+
+    Raises:
+        TargetError: The link is gone.
+    """
+    described, payload = pack_arrays(dict(feed))
+    head = {"name": file, "threads": threads, "arrays": described, "seconds": _MEMORY_SECONDS}
+    answer = agent.call("memory", head, payload, seconds=_MEMORY_SECONDS + _MARGIN_SECONDS).head
+    return int(answer["bytes"]) if "bytes" in answer else str(answer["reason"])
 
 
 def time_on_board(

@@ -23,7 +23,7 @@ from compress.report.html.words import state_contest, state_drop, state_latency,
 from compress.report.layers import describe_layers
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Percentiles, Report, TargetRecord
-from compress.report.rows import compare_rows, describe_attempts, name_compressed, name_outcome
+from compress.report.rows import compare_rows, describe_attempts, describe_memory, name_compressed, name_outcome
 from compress.report.speed import describe_rates, float_rows, kind_rows
 from compress.report.units import format_seconds, format_share
 
@@ -176,4 +176,5 @@ def _conditions(target: TargetRecord) -> tuple[str, ...]:
             f"Latency: {latency.compressed.runs} rounds timed in turn with the original, {latency.threads} thread(s), "
             f"batch {latency.batch}, 95 % interval of the ratio of medians."
         )
+    said += describe_memory(target.memory)
     return (*said, *(() if target.engine is None else target.engine.notes), *(() if latency is None else latency.notes))

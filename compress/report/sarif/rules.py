@@ -94,8 +94,9 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "gate/memory": Rule(
         "PeakMemory",
-        "The process holds no more memory than `max_memory` allows.",
-        "Prune channels (`--prune 50%macs`), or use smaller batches; what was not measured here needs the device.",
+        "Loading and calling the engine takes no more memory at its peak than `max_memory` allows.",
+        "Prune channels (`--prune 50%macs`), or use smaller batches (`--batch`); what was not measured here needs the "
+        "device: `--device ssh://user@board`.",
     ),
     "gate/energy": Rule(
         "Energy",

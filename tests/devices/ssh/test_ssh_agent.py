@@ -21,7 +21,7 @@ from qdq_graphs import residual_net, samples
 from compress.board.keeper import take_lease
 from compress.devices.ssh.agent import Agent, Patience
 from compress.devices.ssh.link import VARIABLE, ssh_words
-from compress.devices.ssh.session import BoardSession, open_on_board, time_on_board
+from compress.devices.ssh.session import BoardSession, measure_peak_on_board, open_on_board, time_on_board
 from compress.errors import ExitCode, TargetError
 from compress.runtimes import open_graph
 from compress.runtimes.kit import write_kit
@@ -77,6 +77,22 @@ def test_two_engines_are_timed_in_turn(server: sshd.Server, lease: str, engine: 
     assert all(0 < seconds < 1 for made in timed["seconds"] for seconds in made)
     assert len(timed["warm_up"]) >= 5
     assert timed["pressure"][1]["total"] >= timed["pressure"][0]["total"]
+
+
+def test_memory_is_measured_in_a_process_of_its_own_there(server: sshd.Server, lease: str, engine: Path) -> None:
+    broken = engine.with_name("broken.onnx")
+    broken.write_bytes(b"not a graph")
+    feed = {"x": samples(1, 2, 8, 8)}
+    with Agent(server.board, lease=lease) as agent:
+        for path in (engine, broken):
+            agent.put(path, path.name)
+        peak = measure_peak_on_board(agent, engine.name, feed, threads=1)
+        refused = measure_peak_on_board(agent, broken.name, feed, threads=1)
+    assert isinstance(peak, int)
+    assert 1 << 20 < peak < 1 << 28
+    assert isinstance(refused, str)
+    assert "refuses the engine" in refused
+    assert_nothing_is_left(server)
 
 
 def test_a_cut_link_is_made_again_and_the_work_goes_on(server: sshd.Server, lease: str, engine: Path) -> None:
