@@ -10,7 +10,7 @@ from compress.steps import StepContext, run_step
 from compress.store import Store
 from compress.targets import load_target
 
-TARGETS = ("rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell")
+TARGETS = ("rtx-turing", "rtx-ampere", "rtx-ada", "rtx-blackwell", "rtx-any")
 
 
 @pytest.mark.rtx

@@ -19,12 +19,18 @@ CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0")
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a case; ``reason`` is the compiler's where it refused, else empty."""
+    """What became of a case.
+
+    Attributes:
+        reason: What our error says where the compiler refused, else empty.
+        names_node: Whether that has the name of a node of the graph.
+    """
 
     case: str
     outcome: Outcome
     problems: tuple[Problem, ...]
     reason: str
+    names_node: bool
 
 
 def place(capability: str) -> Place:
@@ -46,7 +52,9 @@ def _judge(trt: ModuleType, case: Case, capability: str, path: Path) -> Judgemen
         build_plan(trt, path, capabilities=(capability,))
     except TargetError as error:
         reason = error.message
-    return Judgement(case.name, _compare(not reason, problems), problems, reason)
+    nodes = case.model.graph.graph.all_nodes()
+    named = any(f"`{node.name}`" in reason for node in nodes if node.name)
+    return Judgement(case.name, _compare(not reason, problems), problems, reason, named)
 
 
 def _compare(taken: bool, problems: tuple[Problem, ...]) -> Outcome:
