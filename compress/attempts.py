@@ -18,6 +18,7 @@ from compress.onboard import fill_kit
 from compress.options import Plan
 from compress.quantize.diagnosis.table import diagnose_if_possible
 from compress.recipe import PlannedStep
+from compress.report.layer_record import LayerRecord
 from compress.report.measurements import FOLDER as MEASUREMENTS
 from compress.report.measurements import RawMeasurements, write_measurements
 from compress.report.record import EngineFile, Measurements, TargetRecord
@@ -70,9 +71,15 @@ def run_target(
             _keep_measurements(folder, tried[-1], work.staging)
             kept = model
     best = best_record(tried)
-    missed = misses_budget(best, plan.policy)
-    layers = diagnose_if_possible(kept, context, samples=_DIAGNOSED, seconds=_DIAGNOSIS_SECONDS if missed else 0.0)
+    layers = _diagnose(best, kept, context, missed=misses_budget(best, plan.policy))
     return with_attempts(best, tried, problems).model_copy(update={"layers": layers})
+
+
+def _diagnose(best: TargetRecord, kept: Model, context: StepContext, *, missed: bool) -> tuple[LayerRecord, ...]:
+    """Return the layers of the engine that are INT8: none where the original was shipped in its place."""
+    if best.engine is None or "int8" not in best.engine.nodes:
+        return ()
+    return diagnose_if_possible(kept, context, samples=_DIAGNOSED, seconds=_DIAGNOSIS_SECONDS if missed else 0.0)
 
 
 def _make_context(

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from small_reports import accuracy, cpu_target, engine, jetson_target, latency, measurements, unbuilt_target
 
 from compress.errors import ConfigError, ExitCode, UsageError
-from compress.gate import Policy, check_rules, judge, make_policy, override_policy, read_policy, worst
-from compress.report.record import Accuracy, Latency, Measurements, Size, VerdictRecord
+from compress.gate import Policy, best_record, check_rules, judge, make_policy, override_policy, read_policy, worst
+from compress.report.record import Accuracy, Latency, Measurements, Size, TargetRecord, VerdictRecord
 
 SAMPLES = "95 % interval {}, 10000 samples, measured on the engine"
 STATED = f"+0.30 points ({SAMPLES.format('+0.10 to +0.50')})"
@@ -263,3 +263,26 @@ def test_a_flag_without_sense_is_named_with_its_value(flag: str, value: str, hin
         override_policy(Policy(), {flag: value})
     assert caught.value.message.startswith(f"--{flag.replace('_', '-')} {value}: ")
     assert hint in str(caught.value.hint)
+
+
+def attempt(drop: float, speedup: float | None, status: str = "pass", code: int = 0) -> TargetRecord:
+    timing = latency().model_copy(update={"speedup": speedup}) if speedup is not None else None
+    verdict = VerdictRecord(status=status, exit_code=code, reasons=())  # type: ignore[arg-type]
+    return cpu_target().model_copy(update={"accuracy": accuracy(drop), "latency": timing, "verdict": verdict})
+
+
+@pytest.mark.parametrize(
+    ("attempts", "best"),
+    [
+        ([attempt(0.008, 2.4), attempt(0.0, 1.0)], 0),  # the original, shipped because nothing beat it
+        ([attempt(0.008, 2.4), attempt(0.001, 2.3)], 1),  # as fast, as far as two runs can tell
+        ([attempt(0.008, 2.4), attempt(0.001, 2.3), attempt(0.0, 2.0)], 1),
+        ([attempt(0.008, None), attempt(0.001, 1.0)], 1),  # nobody knows which one is faster
+        ([attempt(0.03, 2.4, "fail", 10), attempt(0.02, 1.0, "fail", 10)], 1),
+        ([attempt(0.03, 2.4, "fail", 10), attempt(0.005, 1.0)], 1),
+        ([attempt(0.0, 1.0, "inconclusive", 13), attempt(0.02, 9.0, "fail", 10)], 0),
+        ([attempt(0.001, 2.0), attempt(0.001, 2.0)], 0),
+    ],
+)
+def test_of_several_attempts_that_pass_one_of_the_fastest_is_kept(attempts: list[TargetRecord], best: int) -> None:
+    assert best_record(attempts) is attempts[best]
