@@ -4,7 +4,9 @@ It is an input like the graph: which kernels an engine has depends on it, so its
 file that the project names is only read; what a build has added goes into a file beside the engine, and whoever wants
 it in the next build copies it over. TensorRT-RTX has no timing cache: it chooses kernels on the user's GPU, where its
 runtime cache keeps what was compiled (its functions of that name do nothing since version 1.2), so nothing is read or
-written for it. Engines are not compared by hash in any case: two builds with one cache may differ.
+written for it. That runtime cache is made from a loaded engine (``ICudaEngine.create_runtime_config``), and an engine
+loads on a GPU only, so there is none to ship with what was compiled elsewhere. Engines are not compared by hash in any
+case: two builds with one cache may differ.
 """
 
 import hashlib

@@ -228,6 +228,59 @@ def test_without_trtexec_the_python_module_builds(kit: Path, monkeypatch: pytest
     assert fake_tensorrt.Builder.last[1].profiles[0].shapes["x"][2] == [16, 2, 8, 8]
 
 
+@pytest.fixture
+def without_trtexec(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Only the Python module is there; the kit's folder is the current one."""
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.as_module())
+    monkeypatch.setattr(trtexec, "find_trtexec", lambda: None)
+    monkeypatch.chdir(folder)
+
+
+def write_cached_kit(folder: Path, cache: bytes) -> None:
+    source = folder.parent / "orin.cache"
+    source.write_bytes(cache)
+    write_kit(residual_net(), load_target("jetson"), folder, BuildSettings(timing_cache=source))
+
+
+@pytest.mark.usefixtures("without_trtexec")
+@pytest.mark.parametrize(("before", "after"), [(b"known", b"known+kernel"), (b"", b"+kernel")])
+def test_the_python_module_reads_and_writes_the_timing_cache(folder: Path, before: bytes, after: bytes) -> None:
+    write_cached_kit(folder, before)
+    assert board_kit.main([]) == 0
+    assert (folder / "timing.cache").read_bytes() == after
+
+
+@pytest.mark.usefixtures("without_trtexec")
+@pytest.mark.parametrize("content", [b"damaged", b"other GPU"])
+def test_a_timing_cache_that_does_not_fit_is_refused_and_left(
+    folder: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cached_kit(folder, content)
+    assert board_kit.main([]) == 20
+    assert "TensorRT does not take timing.cache: it was made by another version" in capsys.readouterr().err
+    assert (folder / "timing.cache").read_bytes() == content
+
+
+@pytest.mark.usefixtures("without_trtexec")
+def test_without_a_timing_cache_none_is_made(folder: Path) -> None:
+    write_kit(residual_net(), load_target("jetson"), folder)
+    assert board_kit.main([]) == 0
+    assert not (folder / "timing.cache").exists()
+    assert fake_tensorrt.Builder.last is not None
+    assert fake_tensorrt.Builder.last[1].cache is None
+
+
+@pytest.mark.usefixtures("without_trtexec")
+def test_for_the_dla_the_python_module_builds_weakly_typed_too(folder: Path) -> None:
+    write_dla_kit(folder)
+    assert board_kit.main([]) == 0
+    assert fake_tensorrt.Builder.last is not None
+    network, config = fake_tensorrt.Builder.last
+    assert network.flags == 0
+    assert config.default_device_type == fake_tensorrt.DeviceType.DLA
+    assert [layer.name for layer in network.layers if layer.precision] == ["Mul_2"]
+
+
 def test_the_python_modules_refusal_is_told(
     kit: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
