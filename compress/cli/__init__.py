@@ -1,7 +1,9 @@
 """The command line: parsing and printing only. One module a command; each is imported when it is used."""
 
 import argparse
+import difflib
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -81,10 +83,23 @@ def _dispatch(arguments: list[str]) -> int:
     if name in COMMANDS:
         command = cast("_Command", importlib.import_module(COMMANDS[name][0]))
         command.add_parser(commands)
-        return command.run(parser.parse_args(arguments))
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            raise _unknown_argument(unknown[0], commands.choices[name])
+        return command.run(options)
     if not name.startswith("-"):
         raise UsageError(f"unknown command `{name}`", hint=suggest(name, COMMANDS))
     for known, (_, text) in COMMANDS.items():
         commands.add_parser(known, help=text)
     parser.parse_args([name])
     raise UsageError("no command given", hint=suggest("", COMMANDS))
+
+
+def _unknown_argument(argument: str, parser: argparse.ArgumentParser) -> UsageError:
+    """Return the error about an argument that a command does not take, with the nearest flag that it takes."""
+    flag = argument.partition("=")[0]
+    flags = set(re.findall(r"--[a-z][a-z-]*", parser.format_usage()))
+    nearest = difflib.get_close_matches(flag, flags, n=1) if flag.startswith("-") else []
+    question = f"did you mean `{nearest[0]}`? " if nearest else ""
+    kind = "flag" if flag.startswith("-") else "argument"
+    return UsageError(f"unknown {kind} `{flag}`", hint=f"{question}see `{parser.prog} --help`")

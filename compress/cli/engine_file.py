@@ -19,9 +19,15 @@ def read_interface(path: Path) -> "Model":
     try:
         model = Model.from_ir(ir.from_proto(onnx.load(path, load_external_data=False)))
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}", hint="give the path of an .onnx file") from error
+        raise ModelError(f"cannot read {path}: {error.strerror}", hint=_find_file(path)) from error
     except (DecodeError, ValueError) as error:
         raise ModelError(f"{path} is not an ONNX file", hint="give the .onnx file in the engine's folder") from error
     if not model.inputs:
         raise ModelError(f"{path} has no inputs", hint="give an .onnx file whose graph computes something")
     return model
+
+
+def _find_file(path: Path) -> str:
+    """Return a hint that names the engines in a folder of results."""
+    inside = sorted(path.glob("engine/*/model.onnx")) or sorted(path.glob("*.onnx")) if path.is_dir() else []
+    return "give the path of an .onnx file" + (f": {', '.join(map(str, inside))}" if inside else "")

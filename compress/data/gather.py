@@ -67,6 +67,8 @@ def gather_samples(
     if calibration is not None and len(calibration) < FEW_SAMPLES:
         what = "one sample" if len(calibration) == 1 else f"{len(calibration)} samples"
         notes.append(f"calibrated on {what} only: ranges may not hold for others; hundreds are usual")
+    if evaluation is not None and not evaluation.labelled:
+        notes.append(f"`{evaluation.name}` has no labels: no metric that needs them can be measured on it")
     if calibration is not None and evaluation is not None:
         notes += describe_drift(bound, judged)
     return RunData(bound, judged, overlap, tuple(notes))

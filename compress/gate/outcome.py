@@ -72,6 +72,7 @@ _OPEN: Final[Mapping[Undecided, tuple[Status, ExitCode | None, str]]] = {
     "pass": ("pass", ExitCode.PASS, " The policy lets what is undecided pass."),
 }
 _PLACES: Final[Mapping[Decision, str]] = {"within": "within", "beyond": "beyond", "open": "on both sides of"}
+_PLACES_OF_A_LEAST: Final[Mapping[Decision, str]] = {**_PLACES, "within": "not below", "beyond": "below"}
 
 
 def format_amount(value: float, unit: Unit, *, named: bool = True) -> str:
@@ -175,7 +176,7 @@ class Finding:
             status, code, addition = ("pass", ExitCode.PASS, "") if decision == "within" else ("fail", self.failure, "")
         remedy = f": {self.remedy}" if decision == "open" and self.remedy else ""
         limit = format_limit(self.limit, self.unit)
-        place = self.placed or _PLACES[decision]
+        place = self.placed or (_PLACES_OF_A_LEAST if self.at_least else _PLACES)[decision]
         reason = f"{self._state()}, {place} the {self.noun} of {limit}{remedy}.{addition}"
         if self.remark:
             reason = f"{reason} {self.remark}"

@@ -58,6 +58,10 @@ def recognise(path: Path) -> Content:
         )
     if _is_onnx(path):
         return "onnx"
+    if _begins_like_onnx(head):
+        raise ModelError(
+            f"{path.name} is an ONNX file that is cut short or damaged", hint="Export or copy the file again."
+        )
     raise ModelError(f"{path.name} is {_describe_unknown(head)}, not a model", hint=_TAKEN)
 
 
@@ -137,9 +141,11 @@ def _signature(head: bytes) -> str | None:
     return next((name for offset, mark, name in _SIGNATURES if head[offset : offset + len(mark)] == mark), None)
 
 
+def _begins_like_onnx(head: bytes) -> bool:
+    return head[:1] == b"\x08" and head[1:2] < b"\x20"
+
+
 def _describe_unknown(head: bytes) -> str:
-    if head[:1] == b"\x08" and head[1:2] < b"\x20":
-        return "an ONNX file that is cut short or damaged"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         return "a text file"
     return "of an unknown format"

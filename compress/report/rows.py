@@ -104,10 +104,12 @@ def _latency_rows(latency: Latency | None, why: str | None) -> tuple[Row, ...]:
         absent = NOT_MEASURED if why is None else f"{NOT_MEASURED} ({why})"
         return (Row("latency", "", "", absent),)
     low, high = latency.interval
-    ratio = f"{format_ratio(latency.speedup)} faster ({format_ratio(low)} to {format_ratio(high)})"
-    if latency.speedup < 1:
+    if high < 1:
         slower = format_ratio(1 / latency.speedup)
         ratio = f"{slower} slower ({format_ratio(1 / high)} to {format_ratio(1 / low)})"
+    else:
+        word = "faster" if low > 1 else "as fast"
+        ratio = f"{format_ratio(latency.speedup)} {word} ({format_ratio(low)} to {format_ratio(high)})"
     before, after = latency.baseline, latency.compressed
     return (
         Row("latency p50", format_seconds(before.p50), format_seconds(after.p50), ratio),

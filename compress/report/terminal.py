@@ -12,7 +12,7 @@ STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow
 
 
 def print_report(report: Report, console: Console, *, quiet: bool = False) -> None:
-    """Print a report: every target's comparison and notes, then the verdict with its reasons.
+    """Print a report: notes on the samples, every target's comparison and notes, then the verdict with its reasons.
 
     Text from the report is never read as markup.
 
@@ -21,6 +21,8 @@ def print_report(report: Report, console: Console, *, quiet: bool = False) -> No
         console: Where; plain text where it is not a terminal.
         quiet: Print the verdict and its reasons only.
     """
+    for note in () if quiet else report.data.notes:
+        console.print(Text(f"samples: {note}"), soft_wrap=not console.is_terminal)
     for target in () if quiet else report.targets:
         _line(
             console, Text.assemble((target.target, "bold"), f"  {target.runtime}, {target.dialect}  "), target.verdict

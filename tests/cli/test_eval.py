@@ -38,6 +38,8 @@ def test_eval_agrees_with_the_run_that_built_the_engine(compress: Compress, proj
     [
         (lambda folder: ("missing.onnx", "evaluation.toml"), "missing.onnx"),
         (lambda folder: ("compress.toml", "evaluation.toml"), "not an ONNX file"),
+        (lambda folder: ("results", "evaluation.toml"), "results/engine/cpu/model.onnx"),
+        (lambda folder: ("results/engine/cpu", "evaluation.toml"), "an .onnx file: results/engine/cpu/model.onnx"),
         (lambda folder: ("model.onnx", "nowhere"), "nowhere"),
         (lambda folder: ("model.onnx", "unlabelled.npz"), "no labels"),
     ],
@@ -45,6 +47,8 @@ def test_eval_agrees_with_the_run_that_built_the_engine(compress: Compress, proj
 def test_bad_input_of_eval_is_one_message_and_one_hint(
     compress: Compress, project: Path, make: object, word: str
 ) -> None:
+    (project / "results" / "engine" / "cpu").mkdir(parents=True)
+    (project / "results" / "engine" / "cpu" / "model.onnx").touch()
     np.savez(project / "unlabelled.npz", x=np.zeros((3, 1, 28, 28), np.float32))
     engine, data = make(project)  # type: ignore[operator]
     done = compress("eval", engine, "--data", data)

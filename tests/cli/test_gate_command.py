@@ -127,7 +127,10 @@ def test_json_has_every_rule_and_the_verdict(stored: Path, capsys: Output) -> No
     [
         (("--max-latency", "8"), "error: --max-latency 8: `8` is not a duration"),
         (("--policy", "absent.toml"), "error: absent.toml does not exist"),
-        (("--max-frop", "1"), "error: unrecognized arguments: --max-frop 1"),
+        (
+            ("--max-frop", "1"),
+            "error: unknown flag `--max-frop`\nhint: did you mean `--max-drop`?",
+        ),
     ],
 )
 def test_a_users_mistake_is_exit_2_with_a_message_and_a_hint(

@@ -31,6 +31,25 @@ def test_an_unknown_command_is_named_with_the_nearest(compress: Compress) -> Non
     assert "Did you mean `run`?" in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (("run", "m.onnx", "--outt", "x"), "unknown flag `--outt`", "did you mean `--out`? see `compress run --help`"),
+        (("gate", "r", "--max-frop=1"), "unknown flag `--max-frop`", "did you mean `--max-drop`? "),
+        (("inspect", "m.onnx", "--zzz"), "unknown flag `--zzz`", "see `compress inspect --help`"),
+        (("inspect", "m.onnx", "other.onnx"), "unknown argument `other.onnx`", "see `compress inspect --help`"),
+    ],
+)
+def test_what_a_command_does_not_take_is_named_with_the_nearest_flag(
+    compress: Compress, arguments: tuple[str, ...], error: str, hint: str
+) -> None:
+    done = compress(*arguments)
+    assert (done.code, done.out) == (2, "")
+    first, second = done.err.splitlines()
+    assert first == f"error: {error}"
+    assert second.startswith(f"hint: {hint}")
+
+
 def test_an_unknown_flag_before_the_command_is_an_error(compress: Compress) -> None:
     done = compress("--frobnicate")
     assert done.code == 2

@@ -258,6 +258,14 @@ def test_without_data_the_verdict_is_13_and_the_samples_are_called_made_up(compr
     assert any("made-up" in note for note in report["data"]["notes"])
 
 
+def test_evaluation_samples_without_labels_are_told_before_the_tables(compress: Compress, project: Path) -> None:
+    np.savez(project / "bare.npz", x=np.random.default_rng(0).random((40, 1, 28, 28), np.float32))
+    done = compress("run", "model.onnx", "--target", NULL, "--eval", "bare.npz", "--latency-seconds", "0.2")
+    assert done.code == 13
+    notes = [line for line in done.out.splitlines() if line.startswith("samples: ")]
+    assert "samples: `bare.npz` has no labels: no metric that needs them can be measured on it" in notes
+
+
 def test_calibrating_on_evaluation_samples_is_reported(compress: Compress, project: Path) -> None:
     (project / "compress.toml").write_text('[data]\nevaluation = "evaluation.toml"\n')
     compress("run", "model.onnx", "--target", NULL, *FAST)

@@ -38,7 +38,7 @@ def test_a_jpeg_called_model_pt_is_called_a_jpeg(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
         (b"hello\nworld\n", "a text file"),
         (b"\x00\x01\x02\xff" * 9, "of an unknown format"),
-        (b"\x08\x0a\x12\x07pytorch\xff", "an ONNX file that is cut short or damaged"),
+        (b"\x08\x0a\x12\x07pytorch\xff", "an ONNX file that is cut short or damaged$"),
         (pickle.dumps({"a": 1}), "is a bare pickle"),
         (b"\x80\x04" + b"junk", "is a bare pickle"),
     ],

@@ -50,6 +50,13 @@ def test_an_engine_that_became_slower_is_called_so() -> None:
     assert row.difference == "2.00× slower (1.25× to 2.50×)"
 
 
+@pytest.mark.parametrize("speedup", [0.999, 1.0, 1.03])
+def test_an_engine_is_not_called_faster_or_slower_where_the_interval_has_both(speedup: float) -> None:
+    record = latency(speedup=speedup, interval=(0.95, 1.05))
+    row = compare_rows(cpu_target().model_copy(update={"latency": record}))[2]
+    assert row.difference == f"{speedup:.2f}× as fast (0.95× to 1.05×)"
+
+
 def test_fidelity_in_words() -> None:
     assert describe_fidelity(Fidelity(sqnr_db=None, agreement=1.0, max_abs_error=0.0, samples=4)) == "equal"
     made_up = Fidelity(sqnr_db=10.0, agreement=None, max_abs_error=0.1, samples=4, synthetic=True)

@@ -26,6 +26,13 @@ def test_a_pipe_gets_plain_text_with_one_line_a_row() -> None:
     assert lines[-2:] == ["verdict: PASS (exit code 0)", "All is well."]
 
 
+def test_what_is_wrong_with_the_samples_is_said_first() -> None:
+    made = report(cpu_target())
+    made = made.model_copy(update={"data": made.data.model_copy(update={"notes": ("calibrated on 3 samples only",)})})
+    assert printed(made).splitlines()[0] == "samples: calibrated on 3 samples only"
+    assert "samples:" not in printed(made, quiet=True)
+
+
 def test_a_terminal_gets_colours() -> None:
     failed = VerdictRecord(status="fail", exit_code=10, reasons=("Too much was lost.",))
     assert "\x1b[1;31mFAIL: accuracy (exit code 10)\x1b[0m" in printed(report(verdict=failed), terminal=True)

@@ -2,7 +2,7 @@
 
 from compress.report.html.charts import pareto_front
 from compress.report.html.flips import Changes
-from compress.report.record import Accuracy, TargetRecord
+from compress.report.record import Accuracy, Latency, TargetRecord
 from compress.report.rows import NOT_MEASURED
 from compress.report.speed_record import Contest
 from compress.report.units import format_points, format_ratio, format_seconds, format_share, format_value
@@ -14,7 +14,7 @@ def state_target(target: TargetRecord) -> str:
         return f"No engine: {target.error or 'the report does not say why'}."
     parts = []
     if target.latency is not None:
-        parts.append(_faster(target.latency.speedup))
+        parts.append(_faster(target.latency))
     if target.size is not None and target.size.baseline:
         parts.append(f"{format_ratio(target.size.compressed / target.size.baseline)} the size")
     if target.accuracy is not None:
@@ -50,7 +50,7 @@ def state_latency(target: TargetRecord) -> str:
     low, high = latency.interval
     return (
         f"The median goes from {format_seconds(latency.baseline.p50)} to {format_seconds(latency.compressed.p50)}: "
-        f"{_faster(latency.speedup)}, speed-up {format_ratio(latency.speedup)} (95 % interval {format_ratio(low)} to "
+        f"{_faster(latency)}, speed-up {format_ratio(latency.speedup)} (95 % interval {format_ratio(low)} to "
         f"{format_ratio(high)})."
     )
 
@@ -79,8 +79,10 @@ def state_classes(changes: Changes) -> str:
     return f"{said} The classes that lost most: {losses}."
 
 
-def _faster(speedup: float) -> str:
-    return f"{format_ratio(speedup)} as fast" if speedup >= 1 else f"{format_ratio(1 / speedup)} slower"
+def _faster(latency: Latency) -> str:
+    """Return the speed-up in words; an engine is called slower only where its interval says so."""
+    slower = latency.interval[1] < 1
+    return f"{format_ratio(1 / latency.speedup)} slower" if slower else f"{format_ratio(latency.speedup)} as fast"
 
 
 def _change(accuracy: Accuracy) -> str:

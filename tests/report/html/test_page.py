@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from page_reports import NASTY, full_page, full_report, mixed, raw
 from PIL import Image
-from small_reports import jetson_target, report, unbuilt_target
+from small_reports import cpu_target, jetson_target, latency, report, unbuilt_target
 
 from compress.report.html.charts import pareto_front
 from compress.report.html.flips import find_changes
@@ -50,6 +50,15 @@ def test_what_was_not_built_or_not_measured_is_said() -> None:
     assert "Latency was not measured." in text
     assert "No engine: TensorRT-RTX is not installed." in text
     assert "does not hold the budget" in text
+
+
+def test_an_engine_is_called_slower_only_where_the_whole_interval_is() -> None:
+    for speedup, interval, words in (
+        (0.99, (0.95, 1.05), "0.99× as fast, speed-up 0.99×"),
+        (0.8, (0.7, 0.9), "1.25× slower, speed-up 0.80×"),
+    ):
+        timed = cpu_target().model_copy(update={"latency": latency(speedup=speedup, interval=interval)})
+        assert words in render_page(report(timed))
 
 
 def test_missing_measurements_are_said_and_the_rest_is_there(tmp_path: Path) -> None:
