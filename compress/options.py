@@ -155,6 +155,7 @@ class Plan:
             factory=self.options.factory or self.project.model.factory,
             trust_pickle=self.options.trust_pickle,
             search_path=self.project.folder,
+            inputs_of_samples=not stated,
         )
 
     def attempts(self, target: str) -> tuple[tuple[PlannedStep, ...], ...]:

@@ -116,14 +116,11 @@ def open_workspace(out: Path, *, resume: bool) -> Iterator[Workspace]:
     One that is killed leaves its own finished steps, which ``resume`` takes up.
 
     Raises:
-        UsageError: The folder holds something that is not ours.
+        UsageError: The folder holds something that is not ours, or cannot be made or written to.
     """
     existed = out.exists()
     _check_ours(out)
-    out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"{_STAGING}*"):
-        shutil.rmtree(leftover)
-    hidden = Path(tempfile.mkdtemp(dir=out, prefix=_STAGING))
+    hidden = _make_hidden(out)
     staging, scratch, earlier = hidden / "results", hidden / "scratch", hidden / "steps"
     staging.mkdir()
     scratch.mkdir()
@@ -143,6 +140,19 @@ def open_workspace(out: Path, *, resume: bool) -> Iterator[Workspace]:
         shutil.rmtree(hidden, ignore_errors=True)
         if not existed and not any(out.iterdir()):
             out.rmdir()
+
+
+def _make_hidden(out: Path) -> Path:
+    """Return a new folder in the output folder, without those that killed runs left."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for leftover in out.glob(f"{_STAGING}*"):
+            shutil.rmtree(leftover)
+        return Path(tempfile.mkdtemp(dir=out, prefix=_STAGING))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to the folder {out}: {error.strerror}", hint="choose another folder with --out"
+        ) from error
 
 
 def _check_ours(out: Path) -> None:

@@ -82,6 +82,16 @@ def test_staging_that_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     assert not out.exists() or not list(out.glob(".staging-*"))
 
 
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UsageError, match=r"cannot write to the folder .*file/out: ") as caught,
+        open_workspace(tmp_path / "file" / "out", resume=False),
+    ):
+        pass
+    assert caught.value.hint == "choose another folder with --out"
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.write_text("a file")

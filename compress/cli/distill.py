@@ -133,11 +133,12 @@ def _take(path: Path, factory: str | None, options: argparse.Namespace, samples:
     if not path.exists():
         raise ModelError(f"{path} does not exist", hint="check the path of the model")
     project = load_project(path)
-    inputs = tuple(parse_input(text) for text in options.input) or project.model.inputs or samples.specs
+    stated = tuple(parse_input(text) for text in options.input) or project.model.inputs
     return take_in(
         path,
         IntakeOptions(
-            inputs=inputs,
+            inputs=stated or samples.specs,
+            inputs_of_samples=not stated,
             factory=factory or project.model.factory,
             trust_pickle=options.trust_pickle,
             search_path=project.folder,

@@ -74,7 +74,7 @@ def add_parser(commands: "Subparsers") -> None:
         "--recipe",
         metavar="NAME|FILE",
         help="auto (default: INT8; layers back in float, then training, only where the budget is missed), best, int8, "
-        "int8-mixed, int8-qat, float, or a file",
+        "int8-mixed, int8-reconstruct, int8-qat, fp16, int8+fp16, int8-weights, int4-weights, float, or a file",
     )
     parser.add_argument(
         "--quantizer",

@@ -247,7 +247,8 @@ def _class_scores(outputs: Outputs, name: str | None, metric: str) -> NDArray[np
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise DataError(
             f"`{metric}` needs an output [batch, classes], this one is {list(logits.shape)}",
-            hint="Name the output that holds the class scores, or give a metric as python:package.module:callable.",
+            hint="Name the output that holds the class scores; for numbers use --metric mse, or give a metric as "
+            "python:package.module:callable.",
         )
     return logits.astype(np.float64)
 

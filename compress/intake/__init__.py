@@ -13,7 +13,7 @@ import onnx_ir as ir
 from compress.batch_norm import fold_batch_norm
 from compress.errors import ModelError
 from compress.intake.recognition import Content, recognise
-from compress.intake.source import Converted, Intake, IntakeOptions, Reference, SourceKind
+from compress.intake.source import Converted, Intake, IntakeOptions, Reference, SourceKind, check_stated
 from compress.model import Model
 
 __all__ = ["Intake", "IntakeOptions", "Reference", "SourceKind", "take_in"]
@@ -41,6 +41,8 @@ def take_in(path: Path, options: IntakeOptions) -> Intake:
     model = fold_batch_norm(trainable)
     if not model.outputs:
         raise ModelError(f"{path.name} has no outputs", hint="Export a model that returns at least one tensor.")
+    if not options.inputs_of_samples:
+        check_stated(path, model.inputs, options.inputs)
     return Intake(
         model=model,
         trainable=trainable,

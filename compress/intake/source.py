@@ -29,6 +29,8 @@ class IntakeOptions:
         trust_pickle: Whether pickled code of the file may run.
         search_path: Folder put on ``sys.path`` while the factory (or a trusted pickle's classes) is imported.
         opset: ONNX opset that PyTorch models are exported to.
+        inputs_of_samples: Whether ``inputs`` are those of the samples and not what the user said: where the file says
+            something else, the samples are refused later, by name.
     """
 
     inputs: tuple[TensorSpec, ...] = ()
@@ -36,6 +38,7 @@ class IntakeOptions:
     trust_pickle: bool = False
     search_path: Path | None = None
     opset: int = 20
+    inputs_of_samples: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +88,26 @@ def inputs_unknown(path: Path) -> ModelError:
         '`[model]` and `inputs = { image = { shape = ["batch", 3, 224, 224], dtype = "float32" } }`. '
         "Names in a shape are dynamic, numbers are fixed.",
     )
+
+
+def check_stated(path: Path, found: tuple[TensorSpec, ...], stated: tuple[TensorSpec, ...]) -> None:
+    """Check that inputs as the user states them are those of the file.
+
+    Names may stand for what the file fixes, and numbers for what it leaves open: that is said, and not contradicted.
+
+    Raises:
+        ModelError: Another name, type, rank or number.
+    """
+    known = {spec.name: spec for spec in found}
+    for spec in stated:
+        own = known.get(spec.name)
+        pairs = () if own is None else zip(own.shape, spec.shape, strict=False)
+        if own is None or own.dtype != spec.dtype or len(own.shape) != len(spec.shape) or any(map(_differ, pairs)):
+            raise ModelError(
+                f"{path.name} takes {', '.join(map(str, found))}, and `{spec}` is stated",
+                hint="correct --input or [model] in compress.toml, or leave it away where the file itself says it",
+            )
+
+
+def _differ(sizes: tuple[int | str, int | str]) -> bool:
+    return all(isinstance(size, int) for size in sizes) and sizes[0] != sizes[1]

@@ -85,7 +85,7 @@ class _Writer:
     def _add(self, node: ir.Node, name: str, array: Array) -> ir.Value:
         value = node.outputs[0]
         node.name = value.name = free_name(name, self._taken)
-        value.shape = ir.Shape(array.shape)
+        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.from_numpy(array.dtype))
         self._graph.insert_before(self._node, node)
         self.values[value.name] = array
         return value

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,8 @@ from pathlib import Path
 import pytest
 from small_project import Compress
 
-from compress.cli import COMMANDS
+from compress.cli import COMMANDS, main
+from compress.recipe import RECIPES
 
 
 def test_help_lists_every_command(compress: Compress) -> None:
@@ -16,12 +18,17 @@ def test_help_lists_every_command(compress: Compress) -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_has_help_that_names_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from compress.cli import main
-
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0
     assert f"compress {command}" in capsys.readouterr().out
+
+
+def test_the_help_of_run_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    help_text = capsys.readouterr().out.rpartition("--recipe NAME|FILE")[2].partition("--quantizer")[0]
+    assert set(RECIPES) <= set(re.findall(r"[a-z0-9+-]+", " ".join(help_text.split())))
 
 
 def test_an_unknown_command_is_named_with_the_nearest(compress: Compress) -> None:

@@ -251,6 +251,25 @@ def test_names_of_other_dynamic_axes_come_from_the_user_or_the_file(tmp_path: Pa
     assert take_in(tmp_path / "m", said).model.inputs[0].shape == ("batch", "steps", "x_dim2")
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        TensorSpec("z", "float32", ("batch", 3)),
+        TensorSpec("x", "int64", ("batch", 3)),
+        TensorSpec("x", "float32", ("batch", 4)),
+        TensorSpec("x", "float32", ("batch", 3, 1)),
+    ],
+)
+def test_what_the_user_says_of_inputs_may_not_contradict_the_file(tmp_path: Path, stated: TensorSpec) -> None:
+    proto = make_model([helper.make_node("Relu", ["x"], ["y"])], [], (None, 3))
+    (tmp_path / "m").write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match=r"m takes x: float32\[batch, 3\], and `.*` is stated") as caught:
+        take_in(tmp_path / "m", IntakeOptions(inputs=(stated,)))
+    assert "--input" in str(caught.value.hint)
+    of_samples = IntakeOptions(inputs=(stated,), inputs_of_samples=True)
+    assert take_in(tmp_path / "m", of_samples).model.inputs[0].shape == ("batch", 3)
+
+
 def test_an_input_without_a_shape_takes_the_stated_one(tmp_path: Path) -> None:
     model = make_model([helper.make_node("Relu", ["x"], ["y"])], [])
     model.graph.input[0].type.tensor_type.ClearField("shape")

@@ -79,6 +79,9 @@ def test_sizes_that_are_partly_computed_are_put_together_of_pieces() -> None:
     nodes = "s = Shape (x) e = Expand (c, s) y = Add (x, e)"
     prepared = assert_same_outputs(sequence(nodes, c=weights(1, 1, 6)))
     assert operators(prepared) == ["Shape", "Slice", "Slice", "Concat", "Expand", "Add"]
+    # A shape without a type is left out when the graph is written, with a warning on the terminal.
+    written = [value for node in prepared.graph.graph for value in node.outputs if value.shape is not None]
+    assert all(value.type is not None for value in written)
     assert prepare(prepared).digest() == prepared.digest()
 
 
