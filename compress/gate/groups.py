@@ -22,7 +22,7 @@ _RANK: Final[Mapping[Decision, int]] = {"within": 0, "open": 1, "beyond": 2}
 _ALSO: Final[Mapping[Decision, str]] = {"open": "Undecided too:", "beyond": "Beyond too:"}
 _NO_HITS: Final = "no outcome of every sample is stored that says whether it is right"
 _NO_CLASSES: Final = "no class of every sample is stored"
-_NO_SLICES: Final = "the evaluation samples have no column and no folders to slice them by"
+_NO_SLICES: Final = "the evaluation samples have no column and no folders to slice them by (at most 200 short values)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,15 @@ def check_slices(measured: Measurements, policy: Policy, raw: RawMeasurements | 
     if (missing := find_missing("slice-drop", measured, policy)) is not None:
         return missing
     hits = None if raw is None else find_hits(raw)
-    if raw is None or hits is None or not raw.slices:
+    if raw is None or hits is None or not raw.groupings:
         return _unmeasured("slice-drop", "slice", limit, _NO_HITS if hits is None else _NO_SLICES)
     groups: list[Group] = []
-    for column, values in raw.slices.items():
+    for column, values in raw.groupings.items():
         names, places = np.unique(values, return_inverse=True)
         groups += compare_groups([f"{column} = {name}" for name in names], places, hits, policy.confidence)
-    return _judge("slice-drop", ("slice", "slices"), groups, limit, policy)
+    left_out = [f"`{column}`" for column in raw.slices if column not in raw.groupings]
+    remark = f"Left out: {', '.join(left_out)}, with more than 200 values or whole texts." if left_out else ""
+    return _judge("slice-drop", ("slice", "slices"), groups, limit, policy, remark=remark)
 
 
 def compare_groups(names: Sequence[str], places: NDArray[np.int64], hits: PairedHits, confidence: float) -> list[Group]:
@@ -87,7 +89,7 @@ def compare_groups(names: Sequence[str], places: NDArray[np.int64], hits: Paired
 
 
 def _judge(
-    rule: RuleName, kinds: tuple[str, str], groups: Sequence[Group], limit: float, policy: Policy
+    rule: RuleName, kinds: tuple[str, str], groups: Sequence[Group], limit: float, policy: Policy, *, remark: str = ""
 ) -> RuleOutcome:
     kind, kinds_ = kinds
     decisions = decide_family([group.drop for group in groups], limit)
@@ -97,6 +99,7 @@ def _judge(
         reverse=True,
     )
     worst, decision = ranked[0]
+    others = [group.name for group, other in ranked[1:] if other == decision]
     by_chance = decision == "open" and worst.drop.low > limit
     finding = Finding(
         rule=rule,
@@ -114,7 +117,7 @@ def _judge(
         noun="budget",
         decision=decision,
         placed="beyond" if by_chance else "",
-        remark=_name_others(decision, [group.name for group, other in ranked[1:] if other == decision]),
+        remark=" ".join(filter(None, (_name_others(decision, others), remark))),
     )
     return finding.settle(policy.inconclusive)
 

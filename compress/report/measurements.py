@@ -54,6 +54,9 @@ _TYPES: Final[Mapping[str, tuple[type[np.generic], int]]] = {
     "compressed_seconds": (np.float64, 1),
 }
 _NOT_PER_SAMPLE: Final = frozenset({"class_names", "baseline_seconds", "compressed_seconds"})
+_MOST_VALUES: Final = 200
+_LONGEST_VALUE: Final = 80
+"""Characters."""
 _DAMAGED: Final = "the file is damaged: copy it again with its report, or run `compress run` again"
 
 Floats32 = NDArray[np.float32]
@@ -98,6 +101,15 @@ class RawMeasurements:
     def samples(self) -> int:
         """The number of samples; 0 where nothing was kept of them."""
         return next((len(array) for name, array in _named_arrays(self) if _is_per_sample(name)), 0)
+
+    @property
+    def groupings(self) -> dict[str, Text]:
+        """The columns that group the samples: up to 200 short values. One with more, or with texts, names samples."""
+        return {
+            column: values
+            for column, values in self.slices.items()
+            if max(map(len, values.tolist()), default=0) <= _LONGEST_VALUE and len(np.unique(values)) <= _MOST_VALUES
+        }
 
     @property
     def empty(self) -> bool:

@@ -1,5 +1,7 @@
 """Rules that need every sample's outcome."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_reports import accuracy, engine, measurements
@@ -94,6 +96,18 @@ def test_a_thousand_classes_are_judged_at_once() -> None:
     assert rule(Policy(max_class_drop=50), raw).status == "pass"
     assert rule(Policy(max_class_drop=5), raw).status == "inconclusive"
     assert rule(Policy(max_class_drop=5), raw).reason.endswith(" and 994 more.")
+
+
+def test_a_column_that_names_samples_is_no_slicing_and_is_said_to_be_left_out() -> None:
+    raw = outcomes({0: 2})
+    named = {"file": np.array([f"{number}.png" for number in range(raw.samples)])}
+    texts = {"text": np.array(["a sentence " * 10] * raw.samples)}
+    found = rule(Policy(max_slice_drop=5), replace(raw, slices={**raw.slices, **named, **texts}))
+    assert found.status == "pass"
+    assert "Left out: `file`, `text`, with more than 200 values or whole texts." in found.reason
+    none = rule(Policy(max_slice_drop=5), replace(raw, slices={**named, **texts}))
+    assert (none.status, none.exit_code) == ("unmeasured", 13)
+    assert set(replace(raw, slices={**raw.slices, **named, **texts}).groupings) == set(raw.slices)
 
 
 def test_the_worst_slice_of_any_column_is_named() -> None:

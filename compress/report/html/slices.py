@@ -10,8 +10,6 @@ from compress.measure.statistics import score_interval
 from compress.report.measurements import RawMeasurements
 
 ROWS_SHOWN: Final = 40
-_MOST_VALUES: Final = 200
-"""A column with more values than these names samples, and no slices of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,8 @@ def compare_slices(raw: RawMeasurements) -> list[SliceChange]:
         return []
     rows = [
         row
-        for column, values in raw.slices.items()
-        if 1 < len(set(values.tolist())) <= _MOST_VALUES
+        for column, values in raw.groupings.items()
+        if len(set(values.tolist())) > 1
         for row in _compare_column(column, values, *hits)
     ]
     return sorted(rows, key=lambda row: row.change)
