@@ -8,8 +8,9 @@ fails where it begins beyond it. "Wrong pass" is at a true drop of the budget, "
 interval, which the gate uses, stand Newcombe's (method 10) and Wald's; at the end, the samples from which on four of
 five equal models pass, against an interval that does not know that both engines saw the same samples.
 
-Two more intervals of the gate have their coverage at the end: that of a relative drop, and that of the change of the
-calibration error, of models whose logits became too large or whose confidences are a constant too high.
+Two more intervals of the gate have their coverage: that of a relative drop, and that of the change of the calibration
+error, of models whose logits became too large or whose confidences are a constant too high. At the end, five targets
+under one policy: how often at least one of them fails, each judged alone and with two corrections.
 """
 
 import argparse
@@ -19,9 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.measure.statistics import (
+    Estimate,
     PairedTable,
     calibration_change,
     calibration_error,
+    exceeds_p_value,
+    hochberg_adjust,
+    holm_adjust,
     newcombe_difference,
     normal_quantile,
     score_interval,
@@ -160,6 +165,41 @@ def simulate_calibration(draws: int) -> None:
             print(f"| {change} | {n:,} | {cells} |", flush=True)
 
 
+CORRECTIONS: dict[str, Callable[[list[float]], list[float]]] = {
+    "each alone": list,
+    "Holm": holm_adjust,
+    "Hochberg": hochberg_adjust,
+}
+
+
+def draw_targets(random: np.random.Generator, n: int, drops: list[float], shared: float, draws: int) -> Counts:
+    """Return counts [draws, targets, 2] of samples lost and won; a share of the changes is common to all targets."""
+    changed = 0.04
+    rates = np.array([((changed + drop) / 2, (changed - drop) / 2) for drop in drops])
+    common = random.binomial(n, shared * rates.min(axis=0), size=(draws, 1, 2))
+    return common + random.binomial(n, rates - shared * rates.min(axis=0), size=(draws, len(drops), 2))
+
+
+def simulate_targets(draws: int) -> None:
+    """Print how often a report of five targets fails on accuracy."""
+    random = np.random.default_rng(4)
+    cases = {"all at the budget": [BUDGET] * 5, "all at 1.5 times the budget": [0.015] * 5}
+    cases["one at 1.8 times the budget, four at 0"] = [0.018, *[0.0] * 4]
+    print(f"\n| five targets, n = 10,000 | changes in common | {' | '.join(CORRECTIONS)} |\n|---|---|---|---|---|")
+    for name, drops in cases.items():
+        for shared in (0.0, 0.5, 1.0):
+            counts = draw_targets(random, 10_000, drops, shared, draws)
+            lost, won = counts[..., 0].astype(float), counts[..., 1].astype(float)
+            low, high = score_interval(lost, won, 10_000)
+            found = [
+                [exceeds_p_value(Estimate(*ends, 0.95, ""), BUDGET) for ends in zip(*row, strict=True)]
+                for row in zip((lost - won) / 10_000, low, high, strict=True)
+            ]
+            failed = [100 * np.mean([min(correct(row)) <= 0.025 for row in found]) for correct in CORRECTIONS.values()]
+            cells = " | ".join(f"{share:.1f} %" for share in failed)
+            print(f"| {name} | {100 * shared:.0f} % | {cells} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=10_000)
@@ -170,6 +210,7 @@ def main() -> None:
         compare_pairing(min(options.draws, 1_000), changed)
     simulate_relative(options.draws)
     simulate_calibration(min(options.draws, 200))
+    simulate_targets(options.draws)
 
 
 if __name__ == "__main__":

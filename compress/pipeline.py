@@ -12,7 +12,7 @@ from compress.evidence.bom import write_bom
 from compress.evidence.lock.replay import prepare
 from compress.evidence.lock.write import write_lock
 from compress.evidence.statement import list_earlier, write_statement
-from compress.gate import check_targets, worst
+from compress.gate import check_targets, judge_targets
 from compress.intake import take_in
 from compress.options import RunOptions
 from compress.report.html.page import load_raw, render_page
@@ -48,13 +48,13 @@ def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Re
         checked = check_export(source, data.evaluation)
         write_atomically(work.staging / "model.onnx", source.model.to_bytes())
         records = tuple(run_target(target, source, data, plan, work, progress) for target in plan.targets)
-        verdict = worst([record.verdict for record in records], [record.target for record in records])
+        raw = load_raw(records, work.staging)
+        outcomes = check_targets(records, plan.policy, raw)
+        records, verdict = judge_targets(records, outcomes)
         report = guard.check_results(describe_run(plan, source, data, checked, records, verdict), work.staging)
         write_lock(plan, report, work.staging)
-        raw = load_raw(report, work.staging)
-        page = render_page(report, raw, check_targets(report, plan.policy, raw))
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
-        write_atomically(work.staging / "report.html", page.encode())
+        write_atomically(work.staging / "report.html", render_page(report, raw, outcomes).encode())
         write_report(report, work.staging / "report.json")
         write_bom(report, source.model, work.staging)
         write_statement(report, work.staging)

@@ -11,10 +11,8 @@ from compress.cli.policy_flags import FLAGS, REGRESSION, add_policy_flags, given
 if TYPE_CHECKING:
     from compress.cli import Subparsers
     from compress.cli.judged import Demand
-    from compress.gate import Policy, RuleOutcome
+    from compress.gate import Outcomes, Policy, RuleOutcome
     from compress.report.record import Report, VerdictRecord
-
-    Outcomes = list[tuple[str, tuple[RuleOutcome, ...]]]
 
 _DESCRIPTION = """\
 Judge a stored report under a policy, print every rule's outcome, exit with the verdict's code. Nothing is run: the
@@ -61,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     outcomes = apply_policy(report, options.report, policy, demand.place)
     if options.baseline is not None:
         outcomes = _add_regressions(outcomes, report, policy, options)
-    verdict = worst([conclude(rules) for _, rules in outcomes], [name for name, _ in outcomes])
+    verdict = worst([conclude(rules) for rules in outcomes.values()], list(outcomes))
     if options.json:
         _print_json(demand, limits, outcomes, verdict)
     else:
@@ -92,24 +90,19 @@ def _add_regressions(
 ) -> "Outcomes":
     """Return the outcomes with those of both rules on regression behind them."""
     from compress.cli.judged import read_sides
+    from compress.gate import correct_family
     from compress.gate.regression import check_regressions
     from compress.report.json_file import read_report
 
     before = read_sides(read_report(options.baseline), options.baseline)
     after = read_sides(report, options.report)
-    rules = dict(outcomes)
-    return [
-        (
-            name,
-            (
-                *rules.get(name, ()),
-                *check_regressions(
-                    before.get(name), after.get(name), policy, other_machine=options.allow_other_machine
-                ),
-            ),
-        )
+    other = options.allow_other_machine
+    found = {
+        name: check_regressions(before.get(name), after.get(name), policy, other_machine=other)
         for name in dict.fromkeys([*after, *before])
-    ]
+    }
+    corrected = correct_family(found, policy.inconclusive)
+    return {name: (*outcomes.get(name, ()), *rules) for name, rules in corrected.items()}
 
 
 def _print_text(policy: str, outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
@@ -121,7 +114,7 @@ def _print_text(policy: str, outcomes: "Outcomes", verdict: "VerdictRecord") -> 
     console = Console(highlight=False)
     console.print(f"policy: {policy}", markup=False, soft_wrap=True)
     console.print()
-    for target, rules in outcomes:
+    for target, rules in outcomes.items():
         print_rules(target, rules, console)
     console.print(f"verdict: {name_outcome(verdict)} (exit code {verdict.exit_code})", markup=False, soft_wrap=True)
 
@@ -133,7 +126,9 @@ def _print_json(demand: "Demand", limits: Mapping[str, object], outcomes: "Outco
             "file": None if demand.file is None else str(demand.file),
             "flags": dict(limits),
         },
-        "targets": [{"target": target, "rules": [_to_json(rule) for rule in rules]} for target, rules in outcomes],
+        "targets": [
+            {"target": target, "rules": [_to_json(rule) for rule in rules]} for target, rules in outcomes.items()
+        ],
         "verdict": verdict.model_dump(mode="json"),
     }
     print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from compress.gate import Policy, RuleOutcome
+    from compress.gate import Outcomes, Policy
     from compress.gate.regression import Side
     from compress.report.record import Report
     from compress.report.sarif.places import Place
@@ -50,7 +50,7 @@ class Demand:
         return f"that of the run ({self.file.name})" if self.source == "run" else str(self.file)
 
 
-def judge_report(report: "Report", path: Path, policy: Path | None) -> "list[tuple[str, tuple[RuleOutcome, ...]]]":
+def judge_report(report: "Report", path: Path, policy: Path | None) -> "Outcomes":
     """Return the outcomes of every target's rules.
 
     Args:
@@ -84,9 +84,7 @@ def read_demand(path: Path, policy: Path | None) -> Demand:
     return Demand(read_policy(lock), "run", lock) if lock.is_file() else Demand(Policy(), "default", None)
 
 
-def apply_policy(
-    report: "Report", path: Path, policy: "Policy", place: str
-) -> "list[tuple[str, tuple[RuleOutcome, ...]]]":
+def apply_policy(report: "Report", path: Path, policy: "Policy", place: str) -> "Outcomes":
     """Return the outcomes of every target's rules under a policy; every sample's outcome is read where one needs it.
 
     Args:
@@ -98,17 +96,16 @@ def apply_policy(
     Raises:
         ConfigError: The file of outcomes that the report names is not there or damaged, or a limit that no metric has.
     """
-    from compress.gate import check_rules
+    from compress.gate import check_targets
     from compress.report.measurements import read_measurements
 
-    outcomes = []
+    raw = {}
     for target in report.targets:
         if target.accuracy is not None:
             policy.refuse_impossible(target.accuracy.unit, place)
-        needed = policy.needs_samples() and target.measurements is not None
-        raw = read_measurements(target.measurements, folder_of(path)) if needed and target.measurements else None
-        outcomes.append((target.target, check_rules(target, policy, raw)))
-    return outcomes
+        if policy.needs_samples() and target.measurements is not None:
+            raw[target.target] = read_measurements(target.measurements, folder_of(path))
+    return check_targets(report.targets, policy, raw)
 
 
 def judge_again(report: "Report", path: Path, policy: Path) -> "Report":
@@ -118,15 +115,12 @@ def judge_again(report: "Report", path: Path, policy: Path) -> "Report":
         ConfigError: The policy cannot be read, or the report has no targets.
     """
     from compress.errors import ConfigError
-    from compress.gate import conclude, worst
+    from compress.gate import judge_targets
 
     outcomes = judge_report(report, path, policy)
     if not outcomes:
         raise ConfigError(f"{path} has no targets", hint="there is nothing to judge: run `compress run` again")
-    verdicts = [conclude(rules) for _, rules in outcomes]
-    pairs = zip(report.targets, verdicts, strict=True)
-    targets = tuple(target.model_copy(update={"verdict": verdict}) for target, verdict in pairs)
-    verdict = worst(verdicts, [name for name, _ in outcomes])
+    targets, verdict = judge_targets(report.targets, outcomes)
     return report.model_copy(update={"targets": targets, "verdict": verdict})
 
 

@@ -90,8 +90,8 @@ def _render(report: "Report", options: argparse.Namespace) -> str:
         from compress.report.html.page import load_raw, render_page
 
         folder = options.report if options.report.is_dir() else options.report.parent
-        raw = load_raw(report, folder)
-        return render_page(report, raw, check_targets(report, read_demand(options.report, None).policy, raw))
+        raw = load_raw(report.targets, folder)
+        return render_page(report, raw, check_targets(report.targets, read_demand(options.report, None).policy, raw))
     if options.format in ("summary", "comment"):
         return _render_for_github(report, options)
     if options.format in _JUDGED:

@@ -14,14 +14,14 @@ from compress.data.synthetic import synthesize
 from compress.errors import ConfigError, UsageError
 from compress.evidence.bom import write_bom
 from compress.evidence.statement import write_statement
-from compress.gate import Policy, check_targets, judge, worst
+from compress.gate import Policy, check_targets, judge_targets
 from compress.model import Model
 from compress.onboard.results import Judged, measure_from_report
 from compress.report.board_record import NAME, BoardReport
 from compress.report.html.page import load_raw, render_page
 from compress.report.json_file import write_report
 from compress.report.markdown import render_markdown
-from compress.report.measurements import FOLDER, read_measurements, write_measurements
+from compress.report.measurements import FOLDER, write_measurements
 from compress.report.record import EngineFile, EngineRecord, Measurements, Report, TargetRecord
 from compress.runtimes.engine_files import GRAPH
 from compress.store import REPORT, hash_file, write_atomically
@@ -74,16 +74,15 @@ def merge_board(
     """
     original = Model.from_bytes((folder / kit.folder / ORIGINAL_GRAPH).read_bytes())
     record = _merge(kit, board, folder, original, samples, report.seed)
-    raw = read_measurements(record.measurements, folder) if record.measurements is not None else None
-    judged = with_verdict(record, judge(record, policy, raw), policy)
-    merged = judged.model_copy(update={"attempts": kit.target.attempts, "layers": kit.target.layers})
+    known = with_verdict(record, kit.target.verdict, policy)
+    merged = known.model_copy(update={"attempts": kit.target.attempts, "layers": kit.target.layers})
     targets = tuple(merged if each is kit.target else each for each in report.targets)
-    verdict = worst([each.verdict for each in targets], [each.target for each in targets])
+    raw = load_raw(targets, folder)
+    outcomes = check_targets(targets, policy, raw)
+    targets, verdict = judge_targets(targets, outcomes)
     renewed = report.model_copy(update={"targets": targets, "verdict": verdict})
     write_atomically(folder / "report.md", render_markdown(renewed).encode())
-    stored = load_raw(renewed, folder)
-    page = render_page(renewed, stored, check_targets(renewed, policy, stored))
-    write_atomically(folder / "report.html", page.encode())
+    write_atomically(folder / "report.html", render_page(renewed, raw, outcomes).encode())
     write_report(renewed, folder / REPORT)
     write_bom(renewed, original, folder)
     write_statement(renewed, folder)

@@ -8,13 +8,15 @@ compares reports, and a gate without a baseline must not wait for what that take
 """
 
 from compress.gate.accuracy import accuracy_budget, misses_budget
+from compress.gate.family import Outcomes, correct_family
 from compress.gate.outcome import RULE_KEYS, RuleOutcome
 from compress.gate.policy import DEFAULT_MAX_DROP_POINTS, Policy, make_policy, override_policy, read_policy
-from compress.gate.verdict import best_record, check_rules, check_targets, conclude, judge, worst
+from compress.gate.verdict import best_record, check_rules, check_targets, conclude, judge, judge_targets, worst
 
 __all__ = [
     "DEFAULT_MAX_DROP_POINTS",
     "RULE_KEYS",
+    "Outcomes",
     "Policy",
     "RuleOutcome",
     "accuracy_budget",
@@ -22,7 +24,9 @@ __all__ = [
     "check_rules",
     "check_targets",
     "conclude",
+    "correct_family",
     "judge",
+    "judge_targets",
     "make_policy",
     "misses_budget",
     "override_policy",

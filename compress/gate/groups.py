@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from compress.errors import ExitCode
 from compress.gate.accuracy import find_missing, remedy_by_samples
 from compress.gate.hits import PairedHits, find_hits
-from compress.gate.outcome import Finding, RuleName, RuleOutcome, format_limit, unmeasured
+from compress.gate.outcome import MORE_SAMPLES, Finding, RuleName, RuleOutcome, format_limit, unmeasured
 from compress.gate.policy import Policy
-from compress.measure.statistics import Decision, Estimate, decide_family, score_interval
+from compress.measure.statistics import Decision, Estimate, decide_family, family_p_values, score_interval
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Measurements
 
@@ -92,7 +92,8 @@ def _judge(
     rule: RuleName, kinds: tuple[str, str], groups: Sequence[Group], limit: float, policy: Policy, *, remark: str = ""
 ) -> RuleOutcome:
     kind, kinds_ = kinds
-    decisions = decide_family([group.drop for group in groups], limit)
+    drops = [group.drop for group in groups]
+    decisions = decide_family(drops, limit)
     ranked = sorted(
         zip(groups, decisions, strict=True),
         key=lambda pair: (_RANK[pair[1]], pair[0].drop.value, pair[0].drop.high),
@@ -109,13 +110,14 @@ def _judge(
         limit=limit,
         unit="points",
         failure=ExitCode.ACCURACY,
-        remedy=f"one of {len(groups)} looks so by chance too often (Holm's correction), more samples would decide"
+        remedy=f"one of {len(groups)} looks so by chance too often (Holm's correction), {MORE_SAMPLES}"
         if by_chance
         else f"{remedy_by_samples(worst.drop, limit, worst.samples)} for it",
         details=(f"{worst.samples} samples", f"of {len(groups)} {kinds_}"),
         confidence=worst.drop.confidence,
         noun="budget",
         decision=decision,
+        p_value=min(family_p_values(drops, limit)),
         placed="beyond" if by_chance else "",
         remark=" ".join(filter(None, (_name_others(decision, others), remark))),
     )

@@ -1,11 +1,11 @@
 """What one rule of the gate says, and how a measured value with its interval becomes that."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from compress.errors import ExitCode
-from compress.measure.statistics import Decision
+from compress.measure.statistics import Decision, Estimate, exceeds_p_value
 from compress.report.record import OpenInterval, Status
 from compress.report.units import (
     format_bytes,
@@ -55,6 +55,7 @@ RULE_KEYS: Final[Mapping[RuleName, str]] = {
 Unit = Literal["points", "percent", "share", "value", "seconds", "ratio", "bytes", "joules"]
 """``points``, ``percent`` and ``share`` are fractions inside; points and shares are differences, shown with a sign."""
 Undecided = Literal["fail", "undecided", "pass"]
+MORE_SAMPLES: Final = "more samples would decide"
 
 _FORMATS: Final[Mapping[Unit, Callable[[float], str]]] = {
     "points": format_points,
@@ -98,6 +99,7 @@ class RuleOutcome:
         measured: What was found, in the same unit; None where nothing was.
         interval: Its confidence interval; None where a value has none.
         unit: Of all three.
+        finding: What it was settled from; None where nothing was measured.
     """
 
     rule: RuleName
@@ -108,6 +110,7 @@ class RuleOutcome:
     measured: float | None = None
     interval: OpenInterval | None = None
     unit: Unit = "value"
+    finding: "Finding | None" = field(default=None, repr=False, compare=False)
 
     def cells(self) -> tuple[str, str, str]:
         """Return limit, measured value and interval as texts, empty where there is none."""
@@ -146,6 +149,7 @@ class Finding:
         at_least: Whether the limit is the least value that is allowed, not the most.
         noun: What the sentence calls the limit.
         decision: Where it is not the interval of this value alone that decides.
+        p_value: One-sided, of "the limit is kept", where it is not that of the interval.
         placed: Where the interval is, in words, if not where the decision says.
         remark: A sentence behind it.
     """
@@ -163,12 +167,13 @@ class Finding:
     at_least: bool = False
     noun: Literal["limit", "budget"] = "limit"
     decision: Decision | None = None
+    p_value: float | None = None
     placed: str = ""
     remark: str = ""
 
     def settle(self, undecided: Undecided = "undecided") -> RuleOutcome:
         """Return the outcome: within the limit, beyond it, or what the policy makes of neither."""
-        decision = self.decision or self._decide()
+        decision = self.decide()
         if decision == "open":
             status, code, addition = _OPEN[undecided]
             code = self.failure if code is None else code
@@ -180,13 +185,25 @@ class Finding:
         reason = f"{self._state()}, {place} the {self.noun} of {limit}{remedy}.{addition}"
         if self.remark:
             reason = f"{reason} {self.remark}"
-        return RuleOutcome(self.rule, status, code, reason, self.limit, self.value, self.interval, self.unit)
+        return RuleOutcome(self.rule, status, code, reason, self.limit, self.value, self.interval, self.unit, self)
 
-    def _decide(self) -> Decision:
+    def decide(self) -> Decision:
+        """Return whether the limit is surely kept, surely broken, or neither."""
+        if self.decision is not None:
+            return self.decision
         low, high = self.interval or (self.value, self.value)
         if self.at_least:
             return "within" if low >= self.limit else "beyond" if high < self.limit else "open"
         return "within" if high <= self.limit else "beyond" if low > self.limit else "open"
+
+    def exceeds_p_value(self) -> float | None:
+        """Return the one-sided p-value of "the limit is kept"; None of a value that chance has no part in."""
+        if self.p_value is not None or self.interval is None:
+            return self.p_value
+        low, high = self.interval
+        if self.at_least:
+            return exceeds_p_value(Estimate(-self.value, -high, -low, self.confidence, ""), -self.limit)
+        return exceeds_p_value(Estimate(self.value, low, high, self.confidence, ""), self.limit)
 
     def _state(self) -> str:
         interval = () if self.interval is None else (self._interval(self.interval),)

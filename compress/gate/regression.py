@@ -20,6 +20,7 @@ from compress.measure.statistics import (
     Floats,
     PairedTable,
     Reduce,
+    exceeds_p_value,
     independent_difference,
     independent_ratio,
     paired_bootstrap,
@@ -187,6 +188,7 @@ def _check_latency(before: Side, after: Side, policy: Policy, *, other_machine: 
         details=(how, *(("on another machine",) if others else ())),
         confidence=found.confidence,
         decision=decide_slowdown(found, limit),
+        p_value=exceeds_p_value(found, 1.0),
         placed="not surely within or beyond" if decide_slowdown(found, limit) == "open" else "",
     ).settle(policy.inconclusive)
 

@@ -1,20 +1,16 @@
 """The rules on single samples: how many were right and are wrong now, and how well confidences fit the accuracy."""
 
-from typing import Final
-
 import numpy as np
 
 from compress.errors import ExitCode
 from compress.gate.accuracy import find_missing
 from compress.gate.hits import find_hits
-from compress.gate.outcome import Finding, RuleOutcome, format_limit, unmeasured
+from compress.gate.outcome import MORE_SAMPLES, Finding, RuleOutcome, format_limit, unmeasured
 from compress.gate.policy import Policy
 from compress.measure.statistics import CalibrationChange, calibration_change, proportion
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Measurements
 from compress.report.units import format_fraction
-
-_MORE: Final = "more samples would decide"
 
 
 def check_flips(measured: Measurements, policy: Policy, raw: RawMeasurements | None) -> RuleOutcome:
@@ -39,7 +35,7 @@ def check_flips(measured: Measurements, policy: Policy, raw: RawMeasurements | N
         limit=limit,
         unit="percent",
         failure=ExitCode.ACCURACY,
-        remedy=_MORE,
+        remedy=MORE_SAMPLES,
         details=(f"{count} of {len(hits.lost)} samples",),
         confidence=found.confidence,
     ).settle(policy.inconclusive)
@@ -66,7 +62,7 @@ def check_calibration(measured: Measurements, policy: Policy, raw: RawMeasuremen
         limit=limit,
         unit="points",
         failure=ExitCode.ACCURACY,
-        remedy=_MORE,
+        remedy=MORE_SAMPLES,
         details=(errors,),
         confidence=found.change.confidence,
     ).settle(policy.inconclusive)

@@ -5,6 +5,7 @@ from typing import Final
 
 from compress.errors import ExitCode
 from compress.gate.accuracy import check_accuracy, check_relative_drop
+from compress.gate.family import Outcomes, correct_family
 from compress.gate.groups import check_classes, check_slices
 from compress.gate.outcome import RuleOutcome
 from compress.gate.policy import Policy
@@ -12,7 +13,7 @@ from compress.gate.resources import check_energy, check_memory, check_size
 from compress.gate.samples import check_calibration, check_flips
 from compress.gate.speed import check_latency, check_p99, check_speedup
 from compress.report.measurements import RawMeasurements
-from compress.report.record import Measurements, Report, Status, TargetRecord, VerdictRecord
+from compress.report.record import Measurements, Status, TargetRecord, VerdictRecord
 
 _SEVERITY: Final = (
     ExitCode.TARGET,
@@ -58,17 +59,18 @@ def check_rules(measured: Measurements, policy: Policy, raw: RawMeasurements | N
 
 
 def check_targets(
-    report: Report, policy: Policy, raw: Mapping[str, RawMeasurements | str]
-) -> dict[str, tuple[RuleOutcome, ...]]:
-    """Return the outcomes of every target's rules, by target.
+    targets: Sequence[Measurements], policy: Policy, raw: Mapping[str, RawMeasurements | str]
+) -> Outcomes:
+    """Return the outcomes of every target's rules, by target, corrected for how many targets there are.
 
     Args:
-        report: What was measured.
+        targets: What was measured.
         policy: What is demanded.
         raw: By target, every sample's outcome and every round's seconds, or why they are not there.
     """
     stored = {name: found for name, found in raw.items() if isinstance(found, RawMeasurements)}
-    return {each.target: check_rules(each, policy, stored.get(each.target)) for each in report.targets}
+    outcomes = {each.target: check_rules(each, policy, stored.get(each.target)) for each in targets}
+    return correct_family(outcomes, policy.inconclusive)
 
 
 def judge(measured: Measurements, policy: Policy, raw: RawMeasurements | None = None) -> VerdictRecord:
@@ -82,6 +84,27 @@ def conclude(outcomes: tuple[RuleOutcome, ...]) -> VerdictRecord:
     code = ranked[0].exit_code
     status = _joint_status([outcome.status for outcome in ranked if outcome.exit_code == code])
     return VerdictRecord(status=status, exit_code=code, reasons=tuple(outcome.reason for outcome in ranked))
+
+
+def judge_targets(
+    targets: Sequence[TargetRecord], outcomes: Outcomes
+) -> tuple[tuple[TargetRecord, ...], VerdictRecord]:
+    """Return targets with the verdicts that the outcomes of all of them give, and the verdict on them all.
+
+    Raises:
+        ValueError: No targets.
+    """
+    verdicts = {name: conclude(rules) for name, rules in outcomes.items()}
+    judged = tuple(_with_verdict(each, verdicts[each.target]) for each in targets)
+    return judged, worst(list(verdicts.values()), list(verdicts))
+
+
+def _with_verdict(record: TargetRecord, verdict: VerdictRecord) -> TargetRecord:
+    attempts = [
+        attempt.model_copy(update={"status": verdict.status}) if attempt.kept else attempt
+        for attempt in record.attempts
+    ]
+    return record.model_copy(update={"verdict": verdict, "attempts": tuple(attempts)})
 
 
 def worst(verdicts: Sequence[VerdictRecord], names: Sequence[str] = ()) -> VerdictRecord:

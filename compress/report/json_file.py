@@ -29,7 +29,8 @@ def read_report(path: Path) -> Report:
     """Return the report in a file, or in the folder that ``compress run`` wrote.
 
     Raises:
-        ConfigError: No such file, not JSON, another schema, an unknown or missing field; the message names the place.
+        ConfigError: No such file, not JSON, another schema, an unknown or missing field, two targets of
+            one name; the message names the place.
     """
     path = path / REPORT if path.is_dir() else path
     content = _parse(path)
@@ -40,9 +41,15 @@ def read_report(path: Path) -> Report:
             hint="give a report.json that this version of `compress run` wrote",
         )
     try:
-        return Report.model_validate_json(json.dumps(content))
+        report = Report.model_validate_json(json.dumps(content))
     except ValidationError as error:
         raise explain(error, str(path), Report) from error
+    names = [target.target for target in report.targets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(
+            f"{path}: `targets`: two are called {twice[0]}", hint="give a report.json that `compress run` wrote"
+        )
+    return report
 
 
 def _parse(path: Path) -> object:

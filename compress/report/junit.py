@@ -5,7 +5,7 @@ too few samples left open is a failure of the type ``inconclusive``: what is not
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 from xml.etree import ElementTree as ET
 
@@ -34,16 +34,16 @@ class Outcome(Protocol):
         ...
 
 
-def render_junit(title: str, targets: Sequence[tuple[str, Sequence[Outcome]]]) -> str:
+def render_junit(title: str, targets: Mapping[str, Sequence[Outcome]]) -> str:
     """Return JUnit XML.
 
     Args:
         title: What was judged: the path of the report.
-        targets: The rules' outcomes for each target, by its name.
+        targets: By target, the rules' outcomes.
     """
-    root = ET.Element("testsuites", _counts([rule for _, rules in targets for rule in rules]))
+    root = ET.Element("testsuites", _counts([rule for rules in targets.values() for rule in rules]))
     root.set("name", _clean(title))
-    for name, rules in targets:
+    for name, rules in targets.items():
         suite = ET.SubElement(root, "testsuite", {"name": _clean(name), **_counts(rules), "time": "0"})
         for rule in rules:
             # Readers group cases by class: the target is one.

@@ -60,13 +60,13 @@ def test_junit_has_a_suite_for_each_target_and_a_case_for_each_rule(stored: Path
     ],
 )
 def test_what_is_not_a_pass_never_looks_like_one(rule: RuleOutcome, tag: str, kind: str) -> None:
-    case = ET.fromstring(render_junit("report.json", [("cpu", [rule])]))[0][0]
+    case = ET.fromstring(render_junit("report.json", {"cpu": [rule]}))[0][0]
     assert (case[0].tag, case[0].get("type")) == (tag, kind)
 
 
 def test_names_that_are_not_xml_are_made_so() -> None:
     rule = RuleOutcome("accuracy", "pass", ExitCode.PASS, 'the drop of "<b>\x00&\x1b[31m" is 0')
-    text = render_junit("<report>&\x00", [("cpu]]>", [rule])])
+    text = render_junit("<report>&\x00", {"cpu]]>": [rule]})
     root = ET.fromstring(text)
     assert root.get("name") == "<report>&�"
     assert root[0][0][0].text == 'the drop of "<b>�&�[31m" is 0'

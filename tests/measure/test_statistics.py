@@ -16,6 +16,7 @@ from compress.measure.statistics import (
     decide_budget,
     decide_family,
     exceeds_p_value,
+    hochberg_adjust,
     holm_adjust,
     mcnemar_p_value,
     newcombe_difference,
@@ -158,6 +159,21 @@ def test_holms_correction_agrees_with_the_textbook() -> None:
     # 0.01 * 4, 0.02 * 3 , 0.03 * 2 (not below the one before), 0.04.
     assert holm_adjust([0.01, 0.04, 0.03, 0.02]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
     assert holm_adjust([]) == []
+
+
+def test_hochbergs_correction_agrees_with_the_textbook_and_is_never_above_holms() -> None:
+    # 0.04, then the least of it and 0.03 * 2, of that and 0.02 * 3, of that and 0.01 * 4.
+    assert hochberg_adjust([0.01, 0.04, 0.03, 0.02]) == pytest.approx([0.04] * 4)
+    assert hochberg_adjust([0.001, 0.5, 0.04]) == pytest.approx([0.003, 0.5, 0.08])
+    assert hochberg_adjust([0.02] * 5) == pytest.approx([0.02] * 5)
+    assert hochberg_adjust([]) == []
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_a_corrected_p_value_is_between_its_own_and_holms(p_values: list[float]) -> None:
+    for own, ours, holm in zip(p_values, hochberg_adjust(p_values), holm_adjust(p_values), strict=True):
+        assert own <= ours <= holm + 1e-12
 
 
 def test_of_many_groups_one_that_fails_barely_is_left_open_and_one_that_fails_clearly_is_not() -> None:

@@ -18,7 +18,7 @@ FAILED = VerdictRecord(status="fail", exit_code=10, reasons=("Too much was lost.
 
 
 def render(record: Report, policy: Policy | None = None, place: Place | None = None, root: Path | None = None) -> str:
-    outcomes = [(target.target, check_rules(target, policy or Policy())) for target in record.targets]
+    outcomes = {target.target: check_rules(target, policy or Policy()) for target in record.targets}
     found = place or Place(Path("report.json"))
     return render_sarif(record, outcomes, version="1.2.3", locate=lambda rule: found, root=root or Path())
 

@@ -68,7 +68,9 @@ def mixed() -> Step:
 
 def rules(made: Report, stored: dict[str, RawMeasurements | str]) -> dict[str, tuple[RuleOutcome, ...]]:
     """Return what a policy says of the report."""
-    return check_targets(made, Policy(max_drop=1.0, max_slice_drop=5.0, max_latency=0.02, max_memory=1000), stored)
+    return check_targets(
+        made.targets, Policy(max_drop=1.0, max_slice_drop=5.0, max_latency=0.02, max_memory=1000), stored
+    )
 
 
 def bound(number: int) -> LayerBound:

@@ -13,6 +13,8 @@ from compress.measure.statistics.decisions import (
     decide_budget,
     decide_family,
     exceeds_p_value,
+    family_p_values,
+    hochberg_adjust,
     holm_adjust,
     samples_to_decide,
 )
@@ -54,6 +56,8 @@ __all__ = [
     "decide_budget",
     "decide_family",
     "exceeds_p_value",
+    "family_p_values",
+    "hochberg_adjust",
     "holm_adjust",
     "independent_difference",
     "independent_ratio",

@@ -49,6 +49,28 @@ def holm_adjust(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def hochberg_adjust(p_values: Sequence[float]) -> list[float]:
+    """Return p-values for many questions at once, as :func:`holm_adjust` does, none of them larger than Holm's.
+
+    Where all answers are equally sure none loses anything. It takes for granted that the questions do not contradict
+    each other: that they are independent, or that what speaks for one speaks for the others, too.
+
+    Source: Y. Hochberg, "A sharper Bonferroni procedure for multiple tests of significance", Biometrika 75 (1988),
+        800-802; for dependence S. K. Sarkar, "Some probability inequalities for ordered MTP2 random variables: a proof
+        of the Simes conjecture", Annals of Statistics 26 (1998), 494-504.
+    """
+    adjusted, smallest = [0.0] * len(p_values), 1.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda one: p_values[one], reverse=True)):
+        smallest = min(smallest, (rank + 1) * p_values[index])
+        adjusted[index] = smallest
+    return adjusted
+
+
+def family_p_values(estimates: Sequence[Estimate], budget: float) -> list[float]:
+    """Return for each of several losses the p-value of "it is the budget or less", with Holm's correction."""
+    return holm_adjust([exceeds_p_value(estimate, budget) for estimate in estimates])
+
+
 def decide_family(estimates: Sequence[Estimate], budget: float) -> list[Decision]:
     """Return the decisions on several losses that must all be within a budget.
 
@@ -59,9 +81,8 @@ def decide_family(estimates: Sequence[Estimate], budget: float) -> list[Decision
 
     Source: R. L. Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24 (1982), 295-300.
     """
-    adjusted = holm_adjust([exceeds_p_value(estimate, budget) for estimate in estimates])
     decisions: list[Decision] = []
-    for estimate, p_value in zip(estimates, adjusted, strict=True):
+    for estimate, p_value in zip(estimates, family_p_values(estimates, budget), strict=True):
         decision = decide_budget(estimate, budget)
         sure = p_value <= (1.0 - estimate.confidence) / 2.0
         decisions.append("open" if decision == "beyond" and not sure else decision)

@@ -15,7 +15,7 @@ from compress.report.html.facts import data_rows, file_rows, machine_facts, sour
 from compress.report.html.layers import HEAD
 from compress.report.html.target import TargetView, view_target
 from compress.report.measurements import RawMeasurements, read_measurements
-from compress.report.record import Report
+from compress.report.record import Report, TargetRecord
 from compress.report.rows import name_outcome
 from compress.resources import data_folder
 
@@ -73,15 +73,15 @@ def render_page(
     )
 
 
-def load_raw(report: Report, folder: Path) -> dict[str, RawMeasurements | str]:
+def load_raw(targets: Sequence[TargetRecord], folder: Path) -> dict[str, RawMeasurements | str]:
     """Return what was stored beside a report, by target; where a file cannot be used, the reason in words.
 
     Args:
-        report: A report.
+        targets: Of a report.
         folder: Where it lies.
     """
     found: dict[str, RawMeasurements | str] = {}
-    for target in report.targets:
+    for target in targets:
         if target.measurements is None:
             continue
         try:

@@ -8,7 +8,7 @@ Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -40,19 +40,19 @@ class _Result:
 
 
 def render_sarif(
-    report: Report, targets: Sequence[tuple[str, Sequence[Outcome]]], *, version: str, locate: Locate, root: Path
+    report: Report, targets: Mapping[str, Sequence[Outcome]], *, version: str, locate: Locate, root: Path
 ) -> str:
     """Return SARIF.
 
     Args:
         report: What was found.
-        targets: The rules' outcomes for each target, by its name.
+        targets: By target, the rules' outcomes.
         version: Of this tool.
         locate: Gives the place of a rule.
         root: The folder that paths are relative to; a file outside it is named by its name alone.
     """
     results = [
-        *(_of_rule(name, rule) for name, rules in targets for rule in rules if rule.status != "pass"),
+        *(_of_rule(name, rule) for name, rules in targets.items() for rule in rules if rule.status != "pass"),
         *map(_of_finding, find_findings(report)),
     ]
     used = list(dict.fromkeys(result.rule for result in results))

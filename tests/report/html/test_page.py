@@ -65,7 +65,7 @@ def test_missing_measurements_are_said_and_the_rest_is_there(tmp_path: Path) -> 
     made, _ = full_report()
     stored = EngineFile(path="measurements/cpu.npz", sha256="0" * 64, bytes=5)
     made = made.model_copy(update={"targets": (made.targets[0].model_copy(update={"measurements": stored}),)})
-    text = render_page(made, load_raw(made, tmp_path))
+    text = render_page(made, load_raw(made.targets, tmp_path))
     assert "What became of every sample cannot be shown: cannot read the measurements" in text
     assert 'id="target-1-layers"' in text
 
