@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +30,7 @@ from compress.errors import DataError
 from compress.model import JsonValue, Model
 from compress.steps import Progress
 from compress.torchnet.graph_net import GraphNet
+from compress.torchnet.threads import using_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def imitate(
             f"`{samples.name}` has no labels, but task_weight = {settings.task_weight:g} needs them",
             hint="give labelled samples, or set task_weight = 0",
         )
-    with _threads(threads):
+    with using_threads(threads):
         features, attention = pair_inside(student, teacher, samples, settings)
         pairs = (*features, *attention)
         nets = (_net(student, [pair.student for pair in pairs]), _net(teacher, [pair.teacher for pair in pairs]))
@@ -164,14 +164,3 @@ def _shapes(model: Model, names: Iterable[str], feed: Tensors) -> dict[str, Shap
     found = _net(model, wanted)(feed)
     tensors = {name: found[name] for name in wanted if isinstance(found[name], Tensor)}
     return {name: tuple(tensor.shape) for name, tensor in tensors.items() if tensor.is_floating_point()}
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let PyTorch use some threads; their number decides in which order it sums, and so the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -14,7 +14,8 @@ from compress.distill.tensors import Tensors, to_tensors
 from compress.model import Model
 from compress.prune.groups import Slice
 from compress.prune.importance.evidence import Evidence, Scores, SliceScores
-from compress.prune.importance.nets import make_net, using_threads
+from compress.prune.importance.nets import make_net
+from compress.torchnet.threads import using_threads
 
 _BATCH = 4
 """Samples at a time: what every layer reads and gives is held meanwhile."""

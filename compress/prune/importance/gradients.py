@@ -26,8 +26,9 @@ from compress.errors import ModelError
 from compress.model import Model
 from compress.prune.groups import Group, Slice
 from compress.prune.importance.evidence import Evidence, Scores, SliceScores
-from compress.prune.importance.nets import make_net, using_threads
+from compress.prune.importance.nets import make_net
 from compress.torchnet.graph_net import GraphNet
+from compress.torchnet.threads import using_threads
 
 Sums = Mapping[tuple[str, int], NDArray[np.float64]]
 """By initializer and axis: products of gradient and weight, summed over the other axes."""

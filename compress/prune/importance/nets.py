@@ -1,9 +1,7 @@
 """Graphs as PyTorch modules, for criteria that need gradients or activations."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-import torch
 from torch import nn
 
 from compress.distill.fixed_batch import FixedBatchNet
@@ -24,14 +22,3 @@ def make_net(model: Model, observe: Iterable[str] = ()) -> tuple[nn.Module, Grap
     net = GraphNet(model, observe=observe)
     size = model.inputs[0].shape[0] if model.inputs and model.inputs[0].shape else ""
     return (FixedBatchNet(net, size) if isinstance(size, int) else net), net
-
-
-@contextmanager
-def using_threads(count: int) -> Iterator[None]:
-    """Let PyTorch use some threads; their number decides in which order it sums, and so the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -29,6 +28,7 @@ from compress.quantize.qat.student import QuantizedNet
 from compress.quantize.static import check_quantized
 from compress.steps import StepContext, StepResult
 from compress.torchnet.graph_net import GraphNet
+from compress.torchnet.threads import using_threads
 from compress.weight_matrices import find_matrices, two_of_four
 
 __all__ = ["QatSettings", "train_quantized"]
@@ -57,7 +57,7 @@ def train_quantized(model: Model, settings: QatSettings, context: StepContext) -
     _check_input(model, settings, context.calibration)
     key = _key(model, settings, context)
     checkpoint = CheckpointStore(context.store.folder / f"training-{key[:32]}", key)
-    with _threads(context.threads):
+    with using_threads(context.threads):
         sparse = _sparse_weights(model) if settings.keep_zeros == "sparse" else ()
         start = recall_unquantized(context.store, model) or fold_batch_norm(context.original)
         student = QuantizedNet(model, start, dialect, power_of_two=settings.power_of_two, sparse=sparse)
@@ -179,13 +179,3 @@ def _describe(training: TrainingResult, problem: str | None) -> Mapping[str, Jso
         "held_out_samples": training.before.samples,
     }
     return found if problem is None else {**found, "problem": problem}
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

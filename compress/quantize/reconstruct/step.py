@@ -3,11 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
-import torch
 
 from compress.data.samples import SampleSet
 from compress.data.subset import narrow, take
@@ -24,6 +22,7 @@ from compress.quantize.reconstruct.values import collect
 from compress.quantize.static import check_quantized
 from compress.runtimes.batching import fixed_batch
 from compress.steps import StepContext, StepResult
+from compress.torchnet.threads import using_threads
 
 __all__ = ["ReconstructSettings", "reconstruct"]
 
@@ -57,7 +56,7 @@ def reconstruct(model: Model, settings: ReconstructSettings, context: StepContex
         narrow(samples, list(map(int, found)))
         for found in split_samples(samples, settings.held_out_share, context.seed)
     ]
-    with _threads(context.threads):
+    with using_threads(context.threads):
         learned, records = _learn(model, original, blocks, parts, settings, context)
     before, after = (compare_to_original(original, candidate, parts[1], context) for candidate in (model, learned))
     better = decibels(after) > decibels(before)
@@ -158,13 +157,3 @@ def _with_constants(model: Model, piece: Model) -> Model:
     for name, value in piece.graph.graph.initializers.items():
         graph.graph.initializers[name].const_value = value.const_value
     return Model.from_ir(graph, model.history)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
