@@ -36,21 +36,6 @@ def parse_duration(text: str) -> float:
         raise UsageError(str(error), hint="write a number and its unit: 800us, 8ms, 1.5s") from None
 
 
-def parse_size(text: str) -> int:
-    """Return the bytes of a size with its unit: KB, MB, GB count in thousands, KiB, MiB, GiB in 1024s.
-
-    >>> parse_size("5MB")
-    5000000
-
-    Raises:
-        UsageError: Not a positive number followed by such a unit.
-    """
-    try:
-        return _size(text)
-    except ValueError as error:
-        raise UsageError(str(error), hint="write a number and its unit: 900KB, 5MB, 4MiB") from None
-
-
 def _duration(value: object) -> float:
     return _quantity(value, _SECONDS, "a duration")
 
@@ -105,6 +90,6 @@ def _quantity(value: object, units: Mapping[str, float], what: str) -> float:
 Duration = Annotated[float, BeforeValidator(_duration_field)]
 """Field of a person's file: seconds as a number, or text with a unit."""
 Size = Annotated[int, BeforeValidator(_size_field)]
-"""Field of a person's file: bytes as a number, or text with a unit."""
+"""Field of a person's file: bytes as a number, or text with a unit (KB: thousands; KiB: 1024s)."""
 Energy = Annotated[float, BeforeValidator(_energy_field)]
 """Field of a person's file: joules as a number, or text with a unit."""

@@ -306,7 +306,7 @@ def test_a_runtime_with_one_way_to_run_an_engine_has_no_contest(built: Engines) 
 def test_what_is_measured_is_the_chosen_engine(arrange: partial[Arranged]) -> None:
     arranged = arrange({**FOUR, ("compressed", OPENVINO): 0.5}, noise={("compressed", OPENVINO): 0.05})
     assert arranged.engines.baseline is not None
-    null.record(arranged.engines.baseline, outputs={"y": X})
+    null.record(arranged.engines.baseline, {"y": X})
     measured = measure_engines(arranged.hold(), FakeSamples(X), plan(), quiet)
     assert measured.fidelity.max_abs_error == pytest.approx(0.05, rel=1e-4)
 

@@ -1,9 +1,12 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from pydantic import TypeAdapter, ValidationError
 
 from compress.errors import UsageError
-from compress.quantities import parse_duration, parse_size
+from compress.quantities import Size, parse_duration
+
+SIZE = TypeAdapter[int](Size)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_durations_are_seconds(text: str, seconds: float) -> None:
     ],
 )
 def test_sizes_are_bytes_in_thousands_or_in_1024s(text: str, size: int) -> None:
-    assert parse_size(text) == size
+    assert SIZE.validate_python(text) == size
 
 
 @pytest.mark.parametrize(
@@ -50,10 +53,9 @@ def test_durations_without_sense_are_refused_with_the_form_they_should_have(text
 
 
 @pytest.mark.parametrize("text", ["5", "5mb", "-1KB", "5 MB/s", "big"])
-def test_sizes_without_sense_are_refused_with_the_form_they_should_have(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a size") as caught:
-        parse_size(text)
-    assert caught.value.hint == "write a number and its unit: 900KB, 5MB, 4MiB"
+def test_sizes_without_sense_are_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match=f"`{text}` is not a size"):
+        SIZE.validate_python(text)
 
 
 @pytest.mark.parametrize("text", ["0ms", "0.000s", "9" * 30 + "s"])
@@ -66,4 +68,4 @@ def test_durations_of_nothing_or_of_ages_are_refused(text: str) -> None:
 @given(st.integers(1, 10**6))
 def test_a_unit_is_a_thousand_of_the_next_smaller_one(number: int) -> None:
     assert parse_duration(f"{number}ms") == pytest.approx(parse_duration(f"{number * 1000}us"))
-    assert parse_size(f"{number}MB") == parse_size(f"{number * 1000}KB")
+    assert SIZE.validate_python(f"{number}MB") == SIZE.validate_python(f"{number * 1000}KB")

@@ -17,6 +17,7 @@ FORMATS = {
     "junit": "JUnit XML: a suite for each target, a case for each rule",
     "sarif": "SARIF 2.1.0: a result for each rule that is not passed and for each finding",
     "csv": "a row for each target",
+    "plan": "what was pruned, as a plan file for [prune] plan",
 }
 _JUDGED = ("junit", "sarif", "summary", "comment")
 
@@ -37,6 +38,7 @@ def add_parser(commands: "Subparsers") -> None:
     parser.add_argument(
         "--marker", metavar="TEXT", help="comment: what its hidden first line has (default: the model's file name)"
     )
+    parser.add_argument("--target", metavar="NAME", help="plan: whose, where targets were pruned differently")
     parser.add_argument(
         "--import",
         dest="board",
@@ -66,6 +68,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--policy is for --format {', '.join(_JUDGED)}", hint=hint)
     if options.marker is not None and options.format != "comment":
         raise UsageError("--marker is for --format comment", hint="leave it away")
+    if options.target is not None and options.format != "plan":
+        raise UsageError("--target is for --format plan", hint="leave it away")
     text = _render(read_report(options.report), options)
     if options.output is None:
         print(text, end="")
@@ -84,6 +88,10 @@ def _render(report: "Report", options: argparse.Namespace) -> str:
         from compress.report.csv_table import render_csv
 
         return render_csv(report)
+    if options.format == "plan":
+        from compress.cli.report_plan import render_plan
+
+        return render_plan(report, options.report, options.target)
     if options.format == "html":
         from compress.cli.judged import read_demand
         from compress.gate import check_targets

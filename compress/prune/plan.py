@@ -13,7 +13,6 @@ from compress.model import Model
 from compress.prune.coupling import analyse
 from compress.prune.groups import Coupling, Cuts
 from compress.prune.surgery import check_cuts, cut
-from compress.store import write_atomically
 
 SCHEMA: Final = "compress.prune-plan/1"
 
@@ -69,15 +68,14 @@ def make_plan(coupling: Coupling, cuts: Cuts) -> Plan:
     return Plan(model=coupling.digest, planned=planned)
 
 
-def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan as JSON, one group a line."""
+def format_plan(plan: Plan) -> str:
+    """Return the content of a plan file: JSON, one group a line."""
     groups = [
         f"    {json.dumps(name, ensure_ascii=False)}: {json.dumps(planned.model_dump())}"
         for name, planned in plan.planned.items()
     ]
     body = "{\n" + ",\n".join(groups) + "\n  }" if groups else "{}"
-    text = f'{{\n  "schema": {json.dumps(plan.format)},\n  "model": {json.dumps(plan.model)},\n  "cuts": {body}\n}}\n'
-    write_atomically(path, text.encode())
+    return f'{{\n  "schema": {json.dumps(plan.format)},\n  "model": {json.dumps(plan.model)},\n  "cuts": {body}\n}}\n'
 
 
 def read_plan(path: Path) -> Plan:

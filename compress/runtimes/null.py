@@ -3,8 +3,7 @@
 A session returns zeros in the shape of the graph's outputs, or what :func:`record` has put beside the graph.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,10 +16,8 @@ from compress.model import Model, TensorSpec
 from compress.runtimes import Availability, Engine, Feed
 from compress.runtimes.build_settings import DEFAULT, BuildSettings
 from compress.runtimes.engine_files import list_files, write_graph
-from compress.store import write_atomically
 from compress.targets import Target
 
-_SECONDS = "recorded-seconds.json"
 _OUTPUTS = "recorded-outputs.npz"
 
 
@@ -45,26 +42,14 @@ def open(engine: Engine, *, threads: int) -> "NullSession":  # noqa: A001, ARG00
         return NullSession(model, dict(outputs))
 
 
-def record(
-    engine: Engine, *, outputs: Mapping[str, NDArray[np.generic]] | None = None, seconds: Sequence[float] | None = None
-) -> None:
-    """Put outputs and timings beside the graph, for sessions to replay.
+def record(engine: Engine, outputs: Mapping[str, NDArray[np.generic]]) -> None:
+    """Put outputs beside the graph, for sessions to replay.
 
     Args:
         engine: What :func:`build` returned.
         outputs: One array [samples, …] for each output; the sessions return them row by row in the order of the calls.
-        seconds: What :func:`recorded_timings` is to return.
     """
-    if outputs is not None:
-        np.savez(engine.folder / _OUTPUTS, allow_pickle=False, **outputs)
-    if seconds is not None:
-        write_atomically(engine.folder / _SECONDS, json.dumps(list(seconds)).encode())
-
-
-def recorded_timings(engine: Engine) -> tuple[float, ...] | None:
-    """Return the seconds of each run that were recorded for this engine, or None."""
-    path = engine.folder / _SECONDS
-    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    np.savez(engine.folder / _OUTPUTS, allow_pickle=False, **outputs)
 
 
 class NullSession:

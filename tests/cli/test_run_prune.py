@@ -9,6 +9,7 @@ from small_project import Compress, nearest_mean_classifier
 
 from compress.cli.run import add_parser
 from compress.options import RunOptions, resolve
+from compress.report.json_file import read_report, write_report
 
 NULL = Path("null/board.toml")
 FAST = ("--latency-seconds", "0.2", "--max-drop", "100")
@@ -33,6 +34,16 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.attempts.core_count", lambda: 1)
 
 
+def prune_a_little(compress: Compress) -> None:
+    done = compress("run", "model.onnx", "--target", NULL, "--recipe", "quick.toml", "--prune", "40%params", *FAST)
+    assert done.code == 0, done.err
+
+
+def engine_graph(project: Path) -> bytes:
+    (graph,) = (project / "model.compressed" / "engine").glob("*/model.onnx")
+    return graph.read_bytes()
+
+
 def test_pruning_goes_before_the_other_steps_and_is_reported(compress: Compress, project: Path) -> None:
     (project / "quick.toml").write_text(RECIPE.replace('["prune"]', '["prune", "quantize"]'))
     done = compress("run", "model.onnx", "--target", NULL, "--recipe", "quick.toml", "--prune", "40%params", *FAST)
@@ -55,6 +66,47 @@ def test_pruning_goes_before_the_other_steps_and_is_reported(compress: Compress,
     logged = (project / "model.compressed" / "run.log").read_text()
     assert "'amount': '40%params'" in logged
     assert "compress.prune-plan/1" not in logged
+
+
+def test_the_plan_of_a_run_is_a_file_that_makes_the_same_cuts(compress: Compress, project: Path) -> None:
+    (project / "quick.toml").write_text(RECIPE)
+    (project / "replay.toml").write_text(RECIPE.replace('amount = "20%params"', 'plan = "plan.json"'))
+    prune_a_little(compress)
+    done = compress("report", "model.compressed", "--format", "plan", "--output", "plan.json")
+    assert (done.code, done.out) == (0, ""), done.err
+    first = engine_graph(project)
+    done = compress("run", "model.onnx", "--target", NULL, "--recipe", "replay.toml", *FAST)
+    assert done.code == 0, done.err
+    assert engine_graph(project) == first
+    refused = compress("report", "model.compressed", "--format", "plan", "--target", "bord")
+    assert (refused.code, "has no target bord" in refused.err, "`board`" in refused.err) == (2, True, True)
+    assert "--target is for --format plan" in compress("report", "model.compressed", "--target", "board").err
+
+
+def test_a_report_of_several_plans_or_of_none_says_so(compress: Compress, project: Path) -> None:
+    (project / "quick.toml").write_text(RECIPE)
+    prune_a_little(compress)
+    report = read_report(project / "model.compressed")
+    step, target = report.steps[0], report.targets[0]
+    made = step.metrics["plan"]
+    assert isinstance(made, dict)
+    other = step.model_copy(update={"metrics": {"plan": {**made, "cuts": {}}}})
+    pair = tuple(
+        target.model_copy(update={"target": name, "steps": (own,)}) for name, own in (("a", step), ("b", other))
+    )
+    write_report(report.model_copy(update={"steps": (), "targets": pair}), project / "two.json")
+    done = compress("report", "two.json", "--format", "plan")
+    assert (done.code, "a plan for each target: a, b" in done.err, "--target a" in done.err) == (2, True, True)
+    assert json.loads(compress("report", "two.json", "--format", "plan", "--target", "b").out)["cuts"] == {}
+    write_report(report.model_copy(update={"steps": ()}), project / "none.json")
+    done = compress("report", "none.json", "--format", "plan")
+    assert (done.code, "has no plan: nothing was pruned" in done.err) == (2, True)
+    write_report(
+        report.model_copy(update={"steps": (step.model_copy(update={"metrics": {"plan": {"cuts": 3}}}),)}),
+        project / "wrong.json",
+    )
+    done = compress("report", "wrong.json", "--format", "plan")
+    assert (done.code, "wrong.json: plan: `" in done.err) == (2, True)
 
 
 def test_threads_and_batch_of_the_measurement_are_those_of_pruning_by_latency(project: Path) -> None:

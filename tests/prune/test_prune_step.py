@@ -14,7 +14,7 @@ from compress.errors import ConfigError, PruneError
 from compress.model import Model
 from compress.prune.coupling import analyse
 from compress.prune.importance.evidence import float_weights
-from compress.prune.plan import Plan, apply_plan, make_plan, write_plan
+from compress.prune.plan import Plan, apply_plan, format_plan, make_plan
 from compress.prune.settings import PruneSettings
 from compress.prune.step import prune
 from compress.recipe import load_recipe
@@ -121,7 +121,9 @@ def test_the_plan_in_the_metrics_makes_the_same_cuts_again(tmp_path: Path) -> No
 
 def test_a_replayed_plan_is_trained_too(tmp_path: Path) -> None:
     model = wide_network()
-    write_plan(make_plan(analyse(model), {"h0": tuple(range(16))}), tmp_path / "plan.json")
+    (tmp_path / "plan.json").write_text(
+        format_plan(make_plan(analyse(model), {"h0": tuple(range(16))})), encoding="utf-8"
+    )
     result = run(model, tmp_path, plan=str(tmp_path / "plan.json"))
     assert number(result, "training_steps") == 60
     assert number(result, "sqnr_db_after") > number(result, "sqnr_db_cut")
@@ -129,7 +131,7 @@ def test_a_replayed_plan_is_trained_too(tmp_path: Path) -> None:
 
 def test_a_plan_for_another_model_is_refused(tmp_path: Path) -> None:
     other, _ = perceptron()
-    write_plan(make_plan(analyse(other), {"h": (1,)}), tmp_path / "plan.json")
+    (tmp_path / "plan.json").write_text(format_plan(make_plan(analyse(other), {"h": (1,)})), encoding="utf-8")
     with pytest.raises(PruneError, match="the plan is for another model") as caught:
         run(wide_network(), tmp_path, plan=str(tmp_path / "plan.json"))
     assert caught.value.exit_code == 2

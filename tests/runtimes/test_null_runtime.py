@@ -42,18 +42,11 @@ def test_a_size_that_no_input_has_is_one(folder: Path, null_target: Target) -> N
 def test_recorded_outputs_are_replayed_in_order_and_again(folder: Path, null_target: Target) -> None:
     engine = null.build(residual_net(), null_target, folder)
     rows = np.arange(15, dtype=np.float32).reshape(3, 5)
-    null.record(engine, outputs={"y": rows})
+    null.record(engine, {"y": rows})
     with null.open(engine, threads=1) as session:
         first, second = (session.run({"x": samples(2, 2, 8, 8)})["y"] for _ in range(2))
     np.testing.assert_array_equal(first, rows[:2])
     np.testing.assert_array_equal(second, rows[[2, 0]])
-
-
-def test_recorded_seconds_come_back(folder: Path, null_target: Target) -> None:
-    engine = null.build(residual_net(), null_target, folder)
-    assert null.recorded_timings(engine) is None
-    null.record(engine, seconds=[0.001, 0.002])
-    assert null.recorded_timings(engine) == (0.001, 0.002)
 
 
 def test_a_missing_input_is_named(folder: Path, null_target: Target) -> None:

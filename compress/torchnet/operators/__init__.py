@@ -98,10 +98,6 @@ class Node:
         """Return the element type of an input, or None where the graph does not say it."""
         return self.types[index] if index < len(self.types) else None
 
-    def has(self, index: int) -> bool:
-        """Return whether there is an input at a position."""
-        return index < len(self.present) and self.present[index]
-
 
 Factory = Callable[[Node], Kernel]
 
