@@ -1,11 +1,16 @@
 """Reading the TOML files that people write: one way to read them, one way to say what is wrong in them."""
 
+import json
 import tomllib
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
 from compress.errors import ConfigError, suggest
+
+_MOST_DIGITS: Final = 100
+"""Of a number in JSON: sums and ratios of larger ones need not be finite."""
 
 
 def read_toml(path: Path) -> dict[str, object]:
@@ -22,6 +27,49 @@ def read_toml(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} cannot be read: {error}", hint="it must be a UTF-8 text file") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="mend the line that the message names") from None
+
+
+def read_json(path: Path, *, hint: str) -> object:
+    """Return what a JSON file holds.
+
+    Args:
+        path: The file.
+        hint: What to do about one that is damaged.
+
+    Raises:
+        ConfigError: No such file, not text, or not JSON; the message has the place.
+    """
+    try:
+        return json.loads(
+            path.read_text(encoding="utf-8"), parse_int=_parse_integer, parse_float=_parse_float, parse_constant=_refuse
+        )
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist", hint="check the path") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text (byte {error.start})", hint=hint) from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{path} is not JSON ({place}): {error.msg}", hint=hint) from None
+    except (ValueError, RecursionError) as error:
+        # Nested too deep for the parser, or a number that cannot be computed with.
+        raise ConfigError(f"{path} is not JSON that can be read: {error}", hint=hint) from None
+
+
+def _parse_integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"an integer of {len(text)} digits")
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    found = float(text)
+    return found if abs(found) < 10.0**_MOST_DIGITS else _refuse(text)
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"the number {text}")
 
 
 def explain(error: ValidationError, place: str, schema: type[BaseModel]) -> ConfigError:

@@ -17,6 +17,9 @@ Whoever raises one names the concrete value in the message and what to do about 
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Final
+
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
 
 
 class ExitCode(IntEnum):
@@ -30,6 +33,11 @@ class ExitCode(IntEnum):
     SIZE = 12
     UNDECIDED = 13
     TARGET = 20
+
+
+def printable(text: str) -> str:
+    """Return text that no terminal takes a command from: a control character becomes its hexadecimal number."""
+    return text.translate(_CONTROLS)
 
 
 class CompressError(Exception):

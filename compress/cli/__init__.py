@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from compress import __version__
-from compress.errors import CompressError, ExitCode, UsageError, suggest
+from compress.errors import CompressError, ExitCode, UsageError, printable, suggest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("compress.cli.run", "compress a model for one or more targets, measure it, report, and judge"),
@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except CompressError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        print(printable(f"error: {error.message}"), file=sys.stderr)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            print(printable(f"hint: {error.hint}"), file=sys.stderr)
         return int(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; `--resume` takes up the finished steps", file=sys.stderr)

@@ -69,9 +69,9 @@ def _add(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:  # noqa: ARG001 one shape for all
-    from rich.console import Console
     from rich.table import Table
 
+    from compress.cli.console import SafeConsole
     from compress.devices.names import devices_file, read_devices
 
     devices = read_devices()
@@ -81,12 +81,11 @@ def _list(options: argparse.Namespace) -> None:  # noqa: ARG001 one shape for al
     table = Table("name", "address", "python", "folder", "ssh options")
     for name, device in devices.items():
         table.add_row(name, device.address, device.python, device.folder or "", device.ssh)
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def _check(options: argparse.Namespace) -> None:
-    from rich.console import Console
-
+    from compress.cli.console import SafeConsole
     from compress.devices.choose import parse_device
     from compress.devices.ssh.address import Board
     from compress.devices.ssh.probe import probe_board
@@ -95,7 +94,7 @@ def _check(options: argparse.Namespace) -> None:
     board = parse_device(options.name)
     if not isinstance(board, Board):
         raise UsageError(f"`{options.name}` is no board over SSH", hint="`compress doctor` checks this machine")
-    console = Console()
+    console = SafeConsole()
     console.print(_describe(board.device, probe_board(board)))
 
 

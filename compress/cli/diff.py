@@ -74,15 +74,15 @@ def _load(report: "Report", path: Path) -> "dict[str, RawMeasurements | str]":
 
 
 def _print(difference: "Difference") -> None:
-    from rich.console import Console
     from rich.text import Text
 
+    from compress.cli.console import SafeConsole
     from compress.report.diff import rows
 
-    console = Console()
+    console = SafeConsole()
     wrap = not console.is_terminal
     if wrap:
-        console = Console(width=_WIDTH)
+        console = SafeConsole(width=_WIDTH)
     console.print(Text(rows.summarize(difference), "bold"), soft_wrap=wrap)
     for target in difference.targets:
         console.print()

@@ -106,12 +106,11 @@ def _add_regressions(
 
 
 def _print_text(policy: str, outcomes: "Outcomes", verdict: "VerdictRecord") -> None:
-    from rich.console import Console
-
+    from compress.cli.console import SafeConsole
     from compress.report.rows import name_outcome
     from compress.report.rules_table import print_rules
 
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     console.print(f"policy: {policy}", markup=False, soft_wrap=True)
     console.print()
     for target, rules in outcomes.items():

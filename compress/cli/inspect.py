@@ -60,15 +60,14 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CompressError: The model cannot be taken in.
     """
-    from rich.console import Console
-
+    from compress.cli.console import SafeConsole
     from compress.cli.inspect_tables import print_inspection
 
     found = inspect_model(options)
     if options.json:
         print(json.dumps(to_json(found), indent=2))
     else:
-        console = Console()
+        console = SafeConsole()
         if not console.is_terminal:
             # Piped output is read by programs and pagers: no column may be cut to a width that nobody has.
             console.width = _UNCUT

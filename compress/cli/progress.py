@@ -14,6 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from compress.cli.console import SafeConsole
 from compress.steps import Progress as Told
 
 
@@ -31,4 +32,4 @@ def show_progress(*, enabled: bool) -> Iterator[tuple[Console, Told]]:
                 tasks[task] = bars.add_task(task, total=total)
             bars.update(tasks[task], completed=done, total=total)
 
-        yield Console(), tell
+        yield SafeConsole(), tell

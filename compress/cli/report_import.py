@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 def import_board(options: argparse.Namespace) -> int:
     """Put a board's report into a folder of results, show what became of it; return the verdict's exit code."""
-    from rich.console import Console
-
+    from compress.cli.console import SafeConsole
     from compress.cli.judged import read_demand
     from compress.errors import ConfigError
     from compress.evidence.board_import import find_kit, merge_board
@@ -35,7 +34,7 @@ def import_board(options: argparse.Namespace) -> int:
     kit = find_kit(report, board)
     samples = _load_samples(report, options) if board.outputs is not None else None
     merged = merge_board(report, kit, board, folder, samples, read_demand(options.report, options.policy).policy)
-    print_report(merged, Console(), quiet=False)
+    print_report(merged, SafeConsole(), quiet=False)
     print(f"results in {folder}" + ("; the signature was of what was there before: sign again" if signed else ""))
     return merged.verdict.exit_code
 

@@ -83,10 +83,11 @@ def _detected(target: "Target") -> "Target":
 
 
 def _print_rows(rows: list[Row]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from compress.cli.console import SafeConsole
+
+    console = SafeConsole()
     cells = [row.cells() for row in rows]
     if not console.is_terminal:
         widths = [max(map(len, column)) for column in zip(COLUMNS, *cells, strict=True)]

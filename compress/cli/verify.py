@@ -107,10 +107,12 @@ def _print(
         }
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    from compress.errors import printable
+
     for finding in findings:
-        print(f"{finding.fault:<8} {finding.what}: {finding.reason}")
+        print(printable(f"{finding.fault:<8} {finding.what}: {finding.reason}"))
     for each in reruns:
-        print(f"{each.outcome:<8} accuracy of {each.target}: {each.reason}")
+        print(printable(f"{each.outcome:<8} accuracy of {each.target}: {each.reason}"))
     for name in board_reports:
         told = f"`compress report {options.folder} --import {options.folder / name}` takes it in"
         print(f"{'new':<8} {name}: what a board measured after the run; {told}")

@@ -139,7 +139,7 @@ def _compare_accuracy(
         # The worse side comes first: what was lost is positive.
         rows = (first, second) if higher else (second, first)
         return paired_bootstrap(*rows, reduce, seed=_SEED, confidence=confidence), "paired sample by sample"
-    if records[1].metric not in PROPORTIONS:
+    if records[1].metric not in PROPORTIONS or not all(0 <= one.compressed <= 1 for one in records):
         return f"not paired, because {pairs}, and {records[1].metric} has no interval of its own"
     shares = (proportion(round(one.compressed * one.samples), one.samples, confidence=confidence) for one in records)
     return independent_difference(*shares), f"not paired: {pairs}"

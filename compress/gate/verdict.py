@@ -123,7 +123,7 @@ def worst(verdicts: Sequence[VerdictRecord], names: Sequence[str] = ()) -> Verdi
         return verdicts[0]
     prefixes = [f"{name}: " for name in names] or [""] * len(verdicts)
     pairs = zip(prefixes, verdicts, strict=True)
-    ranked = sorted(pairs, key=lambda pair: _SEVERITY.index(ExitCode(pair[1].exit_code)))
+    ranked = sorted(pairs, key=lambda pair: _SEVERITY.index(pair[1].exit_code))
     code = ranked[0][1].exit_code
     return VerdictRecord(
         status=_joint_status([verdict.status for _, verdict in ranked if verdict.exit_code == code]),
@@ -140,7 +140,7 @@ def best_record(records: Sequence[TargetRecord]) -> TargetRecord:
     """
 
     def severity(record: TargetRecord) -> int:
-        return -_SEVERITY.index(ExitCode(record.verdict.exit_code))
+        return -_SEVERITY.index(record.verdict.exit_code)
 
     least = min(map(severity, records))
     equals = [record for record in records if severity(record) == least]

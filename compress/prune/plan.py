@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from compress.config import explain
+from compress.config import explain, read_json
 from compress.errors import ConfigError, PruneError
 from compress.model import Model
 from compress.prune.coupling import analyse
@@ -84,14 +84,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError: No such file, not JSON (the message has the line), or not a plan (it has the key).
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist", hint="check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="it must be a UTF-8 text file") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}", hint="mend the place that the message names") from None
+    found = read_json(path, hint="mend the place that the message names")
     if not isinstance(found, Mapping):
         raise ConfigError(
             f"{path} is not a plan: it holds no object", hint=f'a plan starts with {{"schema": "{SCHEMA}"'

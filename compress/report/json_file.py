@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from compress.config import explain
+from compress.config import explain, read_json
 from compress.errors import ConfigError
 from compress.report.record import SCHEMA, Report
 from compress.store import REPORT, write_atomically
@@ -33,7 +33,7 @@ def read_report(path: Path) -> Report:
             one name; the message names the place.
     """
     path = path / REPORT if path.is_dir() else path
-    content = _parse(path)
+    content = read_json(path, hint="give a report.json that `compress run` wrote, or its folder")
     found = content.get("schema") if isinstance(content, dict) else None
     if found != SCHEMA:
         raise ConfigError(
@@ -50,21 +50,3 @@ def read_report(path: Path) -> Report:
             f"{path}: `targets`: two are called {twice[0]}", hint="give a report.json that `compress run` wrote"
         )
     return report
-
-
-def _parse(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}", hint="give the path of a report.json or of its folder"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not text (byte {error.start})", hint="give the path of a report.json or of its folder"
-        ) from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        place = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "too deep"
-        raise ConfigError(
-            f"{path} is not JSON ({place})", hint="the file is damaged: `compress run` writes a new one"
-        ) from error

@@ -2,14 +2,14 @@
 
 from typing import Literal
 
-from compress.report.base import Record
+from compress.report.base import Count, NotNegative, Number, Record
 
 
 class Channel(Record):
     """The channel with the largest range: its number, and its range as a multiple of the median channel's."""
 
-    channel: int
-    ratio: float
+    channel: Count
+    ratio: NotNegative
 
 
 class LayerRecord(Record):
@@ -30,13 +30,13 @@ class LayerRecord(Record):
 
     name: str
     op: str
-    sqnr_db: float | None
-    weight_sqnr_db: float | None
-    input_sqnr_db: float | None
-    output_sqnr_db: float | None
-    arriving_sqnr_db: float | None
+    sqnr_db: Number | None
+    weight_sqnr_db: Number | None
+    input_sqnr_db: Number | None
+    output_sqnr_db: Number | None
+    arriving_sqnr_db: Number | None
     blame: Literal["weight", "input", "output"] | None
-    alone_sqnr_db: float | None = None
-    gain_db: float | None = None
+    alone_sqnr_db: Number | None = None
+    gain_db: Number | None = None
     activation_outlier: Channel | None = None
     weight_outlier: Channel | None = None

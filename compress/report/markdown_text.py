@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
+from compress.errors import printable
+
 _ESCAPED = str.maketrans({"|": "\\|", "<": "&lt;", ">": "&gt;", "[": "\\[", "`": "\\`", "*": "\\*", "\\": "\\\\"})
 
 
 def escape(text: str) -> str:
     """Return text on one line that no Markdown is read from."""
-    return " ".join(text.split()).translate(_ESCAPED)
+    return printable(" ".join(text.split())).translate(_ESCAPED)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

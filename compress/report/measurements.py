@@ -39,6 +39,8 @@ FOLDER: Final = "measurements"
 _SLICE: Final = "slice."
 _PICTURE: Final = "picture."
 _MOST_PIXELS: Final = 1 << 16
+_MOST_BYTES: Final = 1 << 32
+"""Of all arrays together: what nobody measures would only fill the memory."""
 _TYPES: Final[Mapping[str, tuple[type[np.generic], int]]] = {
     "baseline_score": (np.float32, 1),
     "compressed_score": (np.float32, 1),
@@ -170,9 +172,13 @@ def read_measurements(file: EngineFile, folder: Path) -> RawMeasurements:
 
 def _parse(data: bytes, path: Path) -> RawMeasurements:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > _MOST_BYTES:
+            raise ConfigError(f"{path} holds {size} bytes, more than any run measures", hint="do not trust it")
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"{path} is not an archive of arrays: {error}", hint=_DAMAGED) from error
     slices, pictures = {}, {}
     for name, array in arrays.items():
@@ -185,12 +191,25 @@ def _parse(data: bytes, path: Path) -> RawMeasurements:
         if not np.issubdtype(array.dtype, kind) or array.ndim != rank:
             what = f"{array.dtype}{list(array.shape)}"
             raise ConfigError(f"{path}: array `{name}` is {what}, not {kind.__name__} of rank {rank}", hint=_DAMAGED)
+        if array.dtype.kind == "f":
+            _require_possible(name, array, path)
         if name.startswith(_SLICE):
             slices[name.removeprefix(_SLICE)] = array
     try:
         return RawMeasurements(**{name: arrays.get(name) for name in _TYPES}, slices=slices, pictures=pictures)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}", hint=_DAMAGED) from error
+
+
+def _require_possible(name: str, array: NDArray[Any], path: Path) -> None:
+    """Refuse numbers that no run can have measured."""
+    wrong = ~np.isfinite(array)
+    if name.endswith("_seconds"):
+        wrong |= array <= 0
+    elif name.endswith("_confidence"):
+        wrong |= (array < 0) | (array > 1)
+    if wrong.any():
+        raise ConfigError(f"{path}: array `{name}` has the value {array[wrong][0]}", hint=_DAMAGED)
 
 
 def _named_arrays(raw: RawMeasurements) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -9,7 +9,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
-from compress.report.base import ADDED_LATER
+from compress.errors import ExitCode
+from compress.report.base import ADDED_LATER, Count, Fraction, NotNegative, Number, Positive
 from compress.report.base import Record as _Record
 from compress.report.layer_record import LayerRecord
 from compress.report.speed_record import Attribution, Bound, Contest, Energy, Roofline
@@ -17,11 +18,11 @@ from compress.report.speed_record import Attribution, Bound, Contest, Energy, Ro
 SCHEMA: Final = "compress.report/1"
 
 Status = Literal["pass", "fail", "inconclusive", "unmeasured"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 ELSEWHERE: Final = ("emulated:", "ssh://", "board:")
 """How ``measured_on`` starts where it was not this machine."""
 
-OpenInterval = tuple[float, float | None]
+OpenInterval = tuple[Number, Number | None]
+PositiveInterval = tuple[Positive, Positive | None]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -42,10 +43,10 @@ class Fidelity(_Record):
         synthetic: Whether the samples were made up.
     """
 
-    sqnr_db: float | None
+    sqnr_db: Number | None
     agreement: Fraction | None
-    max_abs_error: float
-    samples: int
+    max_abs_error: NotNegative
+    samples: Count
     synthetic: bool = False
 
 
@@ -55,9 +56,9 @@ class Source(_Record):
     path: str
     sha256: Sha256
     kind: str
-    parameters: int
-    macs: int
-    bytes: int
+    parameters: Count
+    macs: Count
+    bytes: Count
     export_check: Fidelity | None = None
     notes: tuple[str, ...] = ()
 
@@ -67,9 +68,9 @@ class DataSet(_Record):
 
     name: str
     digest: Sha256
-    samples: int
+    samples: Count
     synthetic: bool = False
-    overlap_with_calibration: int | None = None
+    overlap_with_calibration: Count | None = None
 
 
 class Data(_Record):
@@ -85,7 +86,7 @@ class Step(_Record):
 
     step: str
     settings: dict[str, JsonValue]
-    seconds: float
+    seconds: NotNegative
     metrics: dict[str, JsonValue]
     input_digest: Sha256
     output_digest: Sha256
@@ -97,13 +98,13 @@ class Machine(_Record):
     measured_on: str | None
     cpu: str
     isa: str | None
-    cores: int
-    memory_bytes: int
+    cores: Count
+    memory_bytes: Count
     system: str
     governor: str | None
-    load: float | None
+    load: NotNegative | None
     steal: Fraction | None
-    temperature_celsius: float | None
+    temperature_celsius: Number | None
     virtual: bool | None
 
 
@@ -112,7 +113,7 @@ class EngineFile(_Record):
 
     path: str
     sha256: Sha256
-    bytes: int
+    bytes: Count
 
 
 class EngineRecord(_Record):
@@ -120,7 +121,7 @@ class EngineRecord(_Record):
 
     kind: Literal["onnx", "tensorrt", "build-kit"]
     files: tuple[EngineFile, ...]
-    nodes: dict[str, int]
+    nodes: dict[str, Count]
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -140,13 +141,13 @@ class Accuracy(_Record):
 
     metric: str
     unit: Literal["fraction", "value"]
-    baseline: float
-    compressed: float
-    drop: float
-    interval: tuple[float, float]
-    confidence: Fraction
+    baseline: Number
+    compressed: Number
+    drop: Number
+    interval: tuple[Number, Number]
+    confidence: Annotated[float, Field(ge=0.01, lt=1)]
     p_value: Fraction | None = None
-    samples: int
+    samples: Annotated[Count, Field(ge=1)]
     method: str
     measured_on: Literal["engine", "simulated"]
     higher_is_better: Annotated[bool | None, ADDED_LATER] = None
@@ -158,13 +159,13 @@ class Percentiles(_Record):
     An interval's upper end is None where there were too few runs to bound that percentile from above.
     """
 
-    p50: float
-    p50_interval: OpenInterval
-    p90: float
-    p90_interval: OpenInterval
-    p99: float
-    p99_interval: OpenInterval
-    runs: int
+    p50: Positive
+    p50_interval: PositiveInterval
+    p90: Positive
+    p90_interval: PositiveInterval
+    p99: Positive
+    p99_interval: PositiveInterval
+    runs: Count
 
 
 class Latency(_Record):
@@ -175,18 +176,18 @@ class Latency(_Record):
 
     baseline: Percentiles
     compressed: Percentiles
-    speedup: float
-    interval: tuple[float, float]
-    threads: int
-    batch: int
+    speedup: Positive
+    interval: tuple[Positive, Positive]
+    threads: Count
+    batch: Count
     notes: tuple[str, ...] = ()
 
 
 class Size(_Record):
     """Bytes of the engine files."""
 
-    baseline: int
-    compressed: int
+    baseline: Count
+    compressed: Count
 
 
 class PeakMemory(_Record):
@@ -198,8 +199,8 @@ class PeakMemory(_Record):
         method: How both were measured.
     """
 
-    baseline_peak: int
-    compressed_peak: int
+    baseline_peak: Count
+    compressed_peak: Count
     method: Annotated[str, ADDED_LATER] = ""
 
 
@@ -207,7 +208,7 @@ class VerdictRecord(_Record):
     """What the gate says; each reason is a sentence."""
 
     status: Status
-    exit_code: int
+    exit_code: ExitCode
     reasons: tuple[str, ...]
 
 
@@ -253,8 +254,8 @@ class Attempt(_Record):
 
     steps: tuple[str, ...]
     status: Status
-    drop: float | None
-    sqnr_db: float | None
+    drop: Number | None
+    sqnr_db: Number | None
     kept: bool
 
 
@@ -270,7 +271,7 @@ class TargetRecord(Measurements):
     verdict: VerdictRecord
     attempts: tuple[Attempt, ...] = ()
     layers: tuple[LayerRecord, ...] = ()
-    budget: Annotated[float | None, ADDED_LATER] = None
+    budget: Annotated[Number | None, ADDED_LATER] = None
 
 
 class Report(_Record):
@@ -280,7 +281,7 @@ class Report(_Record):
     created: str
     command: str | None = None
     tool: Tool
-    seed: int
+    seed: Count
     source: Source
     data: Data
     steps: tuple[Step, ...]

@@ -41,7 +41,7 @@ class Row:
 
 def name_outcome(verdict: VerdictRecord) -> str:
     """Return the verdict in capital words, with what failed: ``"FAIL: latency"``."""
-    code = ExitCode(verdict.exit_code)
+    code = verdict.exit_code
     return _UNDECIDED.get(verdict.status, "") or _OUTCOMES.get(code, code.name)
 
 

@@ -1,12 +1,10 @@
 """The part of the report that says which engine is the fastest, and why it is not faster."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from compress.report.base import Record
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from compress.report.base import Count, Fraction, NotNegative, Number, Positive, Record
 
 
 class Contestant(Record):
@@ -29,11 +27,11 @@ class Contestant(Record):
     how: str
     options: dict[str, JsonValue]
     outcome: Literal["won", "slower", "as fast", "undecided", "unfaithful", "refused"]
-    seconds: float | None = None
-    ratio: float | None = None
-    interval: tuple[float, float] | None = None
-    rounds: int = 0
-    sqnr_db: float | None = None
+    seconds: Positive | None = None
+    ratio: Positive | None = None
+    interval: tuple[Positive, Positive] | None = None
+    rounds: Count = 0
+    sqnr_db: Number | None = None
     reason: str | None = None
 
 
@@ -53,17 +51,17 @@ class Contest(Record):
     absent: tuple[str, ...]
     shipped: str
     finding: str
-    threads: int
-    batch: int
-    seconds: float
+    threads: Count
+    batch: Count
+    seconds: NotNegative
 
 
 class KindShare(Record):
     """How much of a run one kind of work takes; ``provider`` is what an execution provider fused and does not tell."""
 
     kind: Literal["integer", "float", "reformatting", "other", "provider"]
-    nodes: int
-    seconds: float
+    nodes: Count
+    seconds: NotNegative
     share: Fraction
 
 
@@ -79,7 +77,7 @@ class FloatLayer(Record):
     name: str
     op: str
     reason: Literal["not fused", "excluded", "unsupported"]
-    seconds: float | None
+    seconds: NotNegative | None
     share: Fraction | None
 
 
@@ -94,8 +92,8 @@ class Attribution(Record):
     """
 
     finding: str
-    layers: int
-    integer_layers: int
+    layers: Count
+    integer_layers: Count
     kinds: tuple[KindShare, ...]
     float_layers: tuple[FloatLayer, ...]
 
@@ -103,7 +101,7 @@ class Attribution(Record):
 class Bound(Record):
     """The roofline bound: no engine of this graph can be faster on this device."""
 
-    seconds: float
+    seconds: NotNegative
     limited_by: Literal["compute", "memory"]
     share_of_bound: Fraction | None
 
@@ -114,24 +112,24 @@ class LayerBound(Record):
     name: str
     op: str
     precision: str
-    bound_seconds: float
+    bound_seconds: NotNegative
     limited_by: Literal["compute", "memory"]
-    seconds: float | None
+    seconds: NotNegative | None
     share_of_bound: Fraction | None
 
 
 class Bandwidth(Record):
     """How fast memory moves in a working set of at most that many bytes."""
 
-    bytes: int
-    bytes_per_second: float
+    bytes: Count
+    bytes_per_second: Positive
 
 
 class Roofline(Record):
     """What the bound rests on: the device's rates, and every compute layer."""
 
     finding: str
-    operations_per_second: dict[str, float]
+    operations_per_second: dict[str, Positive]
     bandwidths: tuple[Bandwidth, ...]
     source: str
     layers: tuple[LayerBound, ...]
@@ -151,11 +149,11 @@ class Energy(Record):
         method: Where the watts come from.
     """
 
-    baseline_joules: float | None = None
-    compressed_joules: float | None = None
-    baseline_watts: float | None = None
-    compressed_watts: float | None = None
-    rails: dict[str, float] = Field(default_factory=dict)
-    temperature_celsius: float | None = None
+    baseline_joules: NotNegative | None = None
+    compressed_joules: NotNegative | None = None
+    baseline_watts: NotNegative | None = None
+    compressed_watts: NotNegative | None = None
+    rails: dict[str, Number] = Field(default_factory=dict)
+    temperature_celsius: Number | None = None
     throttled: tuple[str, ...] = ()
     method: str

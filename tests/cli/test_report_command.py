@@ -128,7 +128,7 @@ def test_mistakes_are_told(stored: Path, capsys: Output, flags: tuple[str, ...],
 
 def test_a_report_that_is_not_there_is_told(tmp_path: Path, capsys: Output) -> None:
     assert show(tmp_path / "absent.json") == 2
-    assert "cannot read" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_sarif_points_at_the_line_of_the_policy(stored: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_sarif_judges_as_the_run_did_and_points_at_who_set_the_limit(
 def test_layers_point_at_the_recipe(stored: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(stored.parent)
     whole, _ = full_report()
-    lost = VerdictRecord(status="fail", exit_code=10, reasons=())
+    lost = VerdictRecord(status="fail", exit_code=ExitCode(10), reasons=())
     target = whole.targets[0].model_copy(update={"verdict": lost})
     command = "compress run model.pt --recipe mine.toml"
     write_report(whole.model_copy(update={"command": command, "targets": (target,)}), stored)

@@ -180,12 +180,12 @@ def test_only_the_rules_that_a_policy_sets_are_checked() -> None:
 
 
 PASS, OPEN, UNMEASURED, SLOW, INEXACT, ABSENT = (
-    VerdictRecord(status="pass", exit_code=0, reasons=("a",)),
-    VerdictRecord(status="inconclusive", exit_code=13, reasons=("b",)),
-    VerdictRecord(status="unmeasured", exit_code=13, reasons=("c",)),
-    VerdictRecord(status="fail", exit_code=11, reasons=("d",)),
-    VerdictRecord(status="fail", exit_code=10, reasons=("e",)),
-    VerdictRecord(status="fail", exit_code=20, reasons=("f",)),
+    VerdictRecord(status="pass", exit_code=ExitCode(0), reasons=("a",)),
+    VerdictRecord(status="inconclusive", exit_code=ExitCode(13), reasons=("b",)),
+    VerdictRecord(status="unmeasured", exit_code=ExitCode(13), reasons=("c",)),
+    VerdictRecord(status="fail", exit_code=ExitCode(11), reasons=("d",)),
+    VerdictRecord(status="fail", exit_code=ExitCode(10), reasons=("e",)),
+    VerdictRecord(status="fail", exit_code=ExitCode(20), reasons=("f",)),
 )
 
 

@@ -4,18 +4,19 @@ import pytest
 from page_reports import NASTY, full_report
 from small_reports import cpu_target, jetson_target, report, unbuilt_target
 
+from compress.errors import ExitCode
 from compress.report.github import COMMENT_BYTES, SUMMARY_BYTES, render_comment, render_summary
 from compress.report.markdown import render_sections
 from compress.report.record import Report, VerdictRecord
 
-FAILED = VerdictRecord(status="fail", exit_code=10, reasons=("The drop of top1 is +3.00 points.",))
+FAILED = VerdictRecord(status="fail", exit_code=ExitCode(10), reasons=("The drop of top1 is +3.00 points.",))
 
 
 def large(targets: int, name: str = "target", reasons: int = 1) -> Report:
     """Return a report of many targets with twelve layers each, whose names are long."""
     whole, _ = full_report()
     named = (whole.targets[0].model_copy(update={"target": f"{name}-{number}"}) for number in range(targets))
-    verdict = VerdictRecord(status="fail", exit_code=10, reasons=("ü" * 3000,) * reasons)
+    verdict = VerdictRecord(status="fail", exit_code=ExitCode(10), reasons=("ü" * 3000,) * reasons)
     return whole.model_copy(update={"targets": tuple(named), "verdict": verdict})
 
 

@@ -3,6 +3,7 @@ import re
 import pytest
 from small_reports import cpu_target, jetson_target, report, step, unbuilt_target
 
+from compress.errors import ExitCode
 from compress.report.markdown import render_markdown
 from compress.report.record import Data, VerdictRecord
 
@@ -103,7 +104,9 @@ def test_text_from_outside_cannot_break_out_of_its_cell_or_line() -> None:
     nasty = "a|b`c`\n# <script>[x](y)*"
     target = cpu_target().model_copy(update={"target": nasty})
     source = report().source.model_copy(update={"path": nasty})
-    made = report(target, jetson_target(), verdict=VerdictRecord(status="pass", exit_code=0, reasons=(nasty,)))
+    made = report(
+        target, jetson_target(), verdict=VerdictRecord(status="pass", exit_code=ExitCode(0), reasons=(nasty,))
+    )
     text = render_markdown(made.model_copy(update={"source": source, "command": "run ```\n# x"}))
     escaped = "a\\|b\\`c\\` # &lt;script&gt;\\[x](y)\\*"
     assert text.startswith(f"# Compression report: {escaped}\n")

@@ -95,6 +95,9 @@ def test_a_path_outside_the_reports_folder_is_refused(stored: EngineFile, tmp_pa
             {"label": np.zeros(3, np.int32), "baseline_score": np.zeros(2, np.float32)},
             "arrays of different length: baseline_score 2, label 3",
         ),
+        ({"baseline_seconds": np.array([0.001, 0.0])}, r"array `baseline_seconds` has the value 0\.0"),
+        ({"compressed_score": np.array([1, np.nan], np.float32)}, "array `compressed_score` has the value nan"),
+        ({"baseline_confidence": np.array([1.5], np.float32)}, r"array `baseline_confidence` has the value 1\.5"),
         ({"label": np.array([None])}, "is not an archive of arrays: Object arrays cannot be loaded"),
     ],
 )
@@ -104,6 +107,14 @@ def test_an_archive_of_something_else_is_refused(
     path = tmp_path / "cpu.npz"
     np.savez_compressed(path, allow_pickle=True, **arrays)
     with pytest.raises(ConfigError, match=message):
+        read_measurements(described(path), tmp_path)
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cpu.npz"
+    np.savez_compressed(path, label=np.zeros(10_000, np.int32))
+    monkeypatch.setattr("compress.report.measurements._MOST_BYTES", 10_000)
+    with pytest.raises(ConfigError, match=r"holds 40128 bytes, more than any run measures"):
         read_measurements(described(path), tmp_path)
 
 

@@ -7,6 +7,7 @@ from page_reports import NASTY, full_report
 from published_schemas import read_sarif
 from small_reports import cpu_target, jetson_target, report, unbuilt_target
 
+from compress.errors import ExitCode
 from compress.gate import RULE_KEYS, Policy, check_rules
 from compress.report.record import Data, Report, VerdictRecord
 from compress.report.sarif.places import Place, find_place
@@ -14,7 +15,7 @@ from compress.report.sarif.render import render_sarif
 from compress.report.sarif.rules import RULES, find_rule
 from compress.report.speed_record import FloatLayer
 
-FAILED = VerdictRecord(status="fail", exit_code=10, reasons=("Too much was lost.",))
+FAILED = VerdictRecord(status="fail", exit_code=ExitCode(10), reasons=("Too much was lost.",))
 
 
 def render(record: Report, policy: Policy | None = None, place: Place | None = None, root: Path | None = None) -> str:

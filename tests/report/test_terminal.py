@@ -3,6 +3,7 @@ import io
 from rich.console import Console
 from small_reports import cpu_target, jetson_target, report, unbuilt_target
 
+from compress.errors import ExitCode
 from compress.report.record import Report, VerdictRecord
 from compress.report.terminal import print_report
 
@@ -34,13 +35,13 @@ def test_what_is_wrong_with_the_samples_is_said_first() -> None:
 
 
 def test_a_terminal_gets_colours() -> None:
-    failed = VerdictRecord(status="fail", exit_code=10, reasons=("Too much was lost.",))
+    failed = VerdictRecord(status="fail", exit_code=ExitCode(10), reasons=("Too much was lost.",))
     assert "\x1b[1;31mFAIL: accuracy (exit code 10)\x1b[0m" in printed(report(verdict=failed), terminal=True)
 
 
 def test_long_reasons_stay_on_one_line_in_a_pipe() -> None:
     reason = "word " * 60 + "end."
-    verdict = VerdictRecord(status="inconclusive", exit_code=13, reasons=(reason,))
+    verdict = VerdictRecord(status="inconclusive", exit_code=ExitCode(13), reasons=(reason,))
     assert f"  {reason}\n" in printed(report(verdict=verdict))
 
 
@@ -56,7 +57,7 @@ def test_a_target_without_an_engine_has_no_table() -> None:
 
 def test_text_from_outside_is_not_read_as_markup() -> None:
     target = cpu_target().model_copy(update={"target": "[bold red]x[/]"})
-    verdict = VerdictRecord(status="pass", exit_code=0, reasons=("[link=http://x]y[/link]",))
+    verdict = VerdictRecord(status="pass", exit_code=ExitCode(0), reasons=("[link=http://x]y[/link]",))
     text = printed(report(target, verdict=verdict))
     assert "[bold red]x[/]" in text
     assert "[link=http://x]y[/link]" in text

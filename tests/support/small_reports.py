@@ -1,5 +1,6 @@
 """Hand-made reports: every number in them is invented, and small enough to check by eye."""
 
+from compress.errors import ExitCode
 from compress.report.record import (
     Accuracy,
     Data,
@@ -21,7 +22,7 @@ from compress.report.record import (
     VerdictRecord,
 )
 
-PASSED = VerdictRecord(status="pass", exit_code=0, reasons=("All is well.",))
+PASSED = VerdictRecord(status="pass", exit_code=ExitCode(0), reasons=("All is well.",))
 
 
 def accuracy(
@@ -178,7 +179,7 @@ def unbuilt_target() -> TargetRecord:
         memory=None,
         bound=None,
         error="TensorRT-RTX is not installed",
-        verdict=VerdictRecord(status="fail", exit_code=20, reasons=("There is no engine: not installed.",)),
+        verdict=VerdictRecord(status="fail", exit_code=ExitCode(20), reasons=("There is no engine: not installed.",)),
     )
 
 

@@ -4,8 +4,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, JsonValue
 
-from compress.report.base import Record
-from compress.report.record import Fraction, Sha256, Status
+from compress.errors import ExitCode
+from compress.report.base import Fraction, Record
+from compress.report.record import Sha256, Status
 
 SCHEMA: Final = "compress.diff/1"
 
@@ -24,7 +25,7 @@ class Side(Record):
     sha256: Sha256
     version: str
     status: Status
-    exit_code: int
+    exit_code: ExitCode
 
 
 class Change(Record):

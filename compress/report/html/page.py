@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import jinja2
 from markupsafe import Markup
 
-from compress.errors import ConfigError
+from compress.errors import ConfigError, printable
 from compress.report.html.facts import data_rows, file_rows, machine_facts, source_facts, step_rows
 from compress.report.html.layers import HEAD
 from compress.report.html.target import TargetView, view_target
@@ -51,6 +51,7 @@ def render_page(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(reports / "templates"),
         autoescape=True,
+        finalize=_printable,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -89,6 +90,11 @@ def load_raw(targets: Sequence[TargetRecord], folder: Path) -> dict[str, RawMeas
         except ConfigError as error:
             found[target.target] = error.message
     return found
+
+
+def _printable(value: object) -> object:
+    """Return what stands in the page for a value; no HTML may hold control characters."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _policy(style: str, scripts: list[str]) -> str:

@@ -6,6 +6,7 @@ from page_reports import NASTY, full_report
 from small_reports import cpu_target, jetson_target, report, step
 from two_reports import hits, target_of, with_target
 
+from compress.errors import ExitCode
 from compress.report.diff.compare import compare_reports
 from compress.report.diff.layers import compare_layers
 from compress.report.diff.markdown import render_difference
@@ -17,7 +18,7 @@ from compress.report.record import Fidelity, PeakMemory, Report, Size, TargetRec
 from compress.report.schema import schema_path
 from compress.report.speed_record import Energy, LayerBound
 
-FAILED = VerdictRecord(status="fail", exit_code=10, reasons=("Too much was lost.",))
+FAILED = VerdictRecord(status="fail", exit_code=ExitCode(10), reasons=("Too much was lost.",))
 
 
 def compare(before: Report, after: Report, *raw: RawMeasurements) -> Difference:
