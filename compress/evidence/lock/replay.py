@@ -7,14 +7,12 @@ from compress import __version__
 from compress.assembly import list_versions
 from compress.data.gather import RunData
 from compress.data.metrics import load_metric
-from compress.data.recipes import resolve_settings
-from compress.data.samples import SampleSet
-from compress.data.settings import SampleSettings
 from compress.devices.cpus import EmulatedCpu
 from compress.devices.ssh.address import Board
-from compress.errors import ConfigError, DataError, ModelError, TargetError, UsageError
+from compress.errors import ConfigError, ModelError, TargetError, UsageError
+from compress.evidence.lock.inputs import ANEW, check_model, check_samples, check_settings, check_target, locate_target
 from compress.evidence.lock.recipe_table import read_recipe
-from compress.evidence.lock.schema import FILE_NAME, Lock, LockedData, LockedTarget, read_lock
+from compress.evidence.lock.schema import FILE_NAME, Lock, read_lock
 from compress.gate import make_policy
 from compress.intake import Intake
 from compress.options import Choice, Plan, RunOptions, default_out, from_working_folder, load_run_targets, resolve
@@ -24,12 +22,9 @@ from compress.report.record import Report
 from compress.runtimes.engine_files import GRAPH
 from compress.runtimes.timing_cache import read_digest
 from compress.store import hash_file
-from compress.targets import Target, find_target
+from compress.targets import Target
 
 _TENSORRT = "tensorrt"
-_WORDS = {"name", "description", "license", "attribution"}
-"""What a recipe of samples says that changes no sample."""
-_ANEW = "to compress it as it is now, leave --locked away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +56,10 @@ class Guard:
             raise ModelError(
                 f"{source.path}: taken in, it is the graph {source.model.digest()}, {self.place} says "
                 f"{self.lock.model.graph_sha256}",
-                hint=f"are its external data, or the factory's module, others than then? {_ANEW}",
+                hint=f"are its external data, or the factory's module, others than then? {ANEW}",
             )
         for role, samples in (("calibration", data.calibration), ("evaluation", data.evaluation)):
-            _check_samples(role, samples, getattr(self.lock.data, role), self.place)
+            check_samples(role, samples, getattr(self.lock.data, role), self.place)
 
     def check_results(self, report: Report, folder: Path) -> Report:
         """Return the report, with what is to be told, of results that are the lock's byte for byte.
@@ -108,7 +103,7 @@ def prepare(model: Path | None, options: RunOptions) -> tuple[Plan, Guard]:
     lock, place = read_lock(options.locked), str(options.locked)
     notes = _check_versions(lock, place, lenient=options.allow_other_versions)
     model = model or options.locked.parent / lock.model.path
-    _check_model(model, lock, options, place)
+    check_model(model, lock, options, place)
     return _plan(model, lock, options), Guard(lock, place, options.allow_other_versions, notes)
 
 
@@ -133,31 +128,6 @@ def _matters(package: str, lock: Lock) -> bool:
     return not package.startswith(_TENSORRT) or any(target.runtime.startswith(_TENSORRT) for target in lock.targets)
 
 
-def _check_model(model: Path, lock: Lock, options: RunOptions, place: str) -> None:
-    if not model.exists():
-        raise ModelError(f"{model} does not exist", hint="say where it is now: compress run MODEL --locked LOCK")
-    if model.is_file() and (found := hash_file(model)) != lock.model.sha256:
-        raise ModelError(
-            f"{model} has the SHA-256 {found}, {place} says {lock.model.sha256}",
-            hint=f"give the model of the lock: compress run MODEL --locked LOCK; {_ANEW}",
-        )
-    if lock.model.trust_pickle and not options.trust_pickle:
-        raise UsageError(
-            f"{place} was made with --trust-pickle: code in {model.name} ran", hint="say --trust-pickle if it may again"
-        )
-
-
-def _check_target(target: LockedTarget, base: Path, place: str) -> None:
-    path = find_target(_locate(target, base))
-    if not path.is_file():
-        raise UsageError(f"{place}: target {target.name}: {path} does not exist", hint="put it back where it was")
-    if (found := hash_file(path)) != target.sha256:
-        raise ConfigError(
-            f"{path} has the SHA-256 {found}, {place} says {target.sha256}",
-            hint=f"put the target file back as it was; {_ANEW}",
-        )
-
-
 def _check_isas(targets: tuple[Target, ...], lock: Lock, place: str) -> None:
     here = {target.name: target.isa for target in targets}
     for target in lock.targets:
@@ -168,15 +138,11 @@ def _check_isas(targets: tuple[Target, ...], lock: Lock, place: str) -> None:
             )
 
 
-def _locate(target: LockedTarget, base: Path) -> str:
-    return str(base / target.spec) if target.spec.endswith(".toml") else target.spec
-
-
 def _plan(model: Path, lock: Lock, options: RunOptions) -> Plan:
     assert options.locked is not None  # noqa: S101
     place, base = str(options.locked), options.locked.parent
     for target in lock.targets:
-        _check_target(target, base, place)
+        check_target(target, base, place)
     filled = _fill(options, lock, base)
     project = _project(model, lock, filled, place)
     device, targets = load_run_targets(filled)
@@ -213,7 +179,7 @@ def _fill(options: RunOptions, lock: Lock, base: Path) -> RunOptions:
     return from_working_folder(
         replace(
             options,
-            targets=tuple(_locate(target, base) for target in lock.targets),
+            targets=tuple(locate_target(target, base) for target in lock.targets),
             metric=lock.metric,
             recipe=str(lock.recipe.get("name")),
             quantizer=lock.quantizer,
@@ -249,34 +215,5 @@ def _project(model: Path, lock: Lock, options: RunOptions, place: str) -> Projec
         raise ConfigError(f"{cache} is not the timing cache of {place}", hint="put it back as it was")
     for role, flag, given in (("calibration", "--data", options.data), ("evaluation", "--eval", options.evaluation)):
         if given is None:
-            _check_settings(role, getattr(lock.data, role), project.folder, flag, place)
+            check_settings(role, getattr(lock.data, role), project.folder, flag, place)
     return project
-
-
-def _check_settings(role: str, locked: LockedData, folder: Path, flag: str, place: str) -> None:
-    """Refuse a recipe of samples that says something else than it did."""
-    if locked.spec is None or locked.settings is None:
-        return
-    try:
-        now = resolve_settings(locked.spec, base=folder)
-    except DataError as error:
-        raise DataError(
-            f"{place}: data.{role}: {error.message}", hint=f"say where the samples are now: {flag} SPEC"
-        ) from error
-    for key in SampleSettings.model_fields.keys() - _WORDS:
-        was, found = getattr(locked.settings, key), getattr(now, key)
-        if was != found:
-            raise DataError(
-                f"data.{role}: `{locked.spec}` says {key} = {found!r}, {place} says {was!r}",
-                hint=f"put it back as it was, or say where such samples are now: {flag} SPEC",
-            )
-
-
-def _check_samples(role: str, samples: SampleSet, locked: LockedData, place: str) -> None:
-    if (found := samples.digest()) != locked.digest:
-        flag = "--data" if role == "calibration" else "--eval"
-        raise DataError(
-            f"the {role} samples `{samples.name}` ({len(samples)}) have the digest {found}, {place} says "
-            f"{locked.digest} (`{locked.name}`, {locked.samples})",
-            hint=f"put them back as they were, or say where such samples are now: {flag} SPEC",
-        )

@@ -1,0 +1,99 @@
+"""Whether what goes into a run that is repeated is what went into the one that its lock is of."""
+
+from pathlib import Path
+from typing import Final
+
+from compress.data.recipes import resolve_settings
+from compress.data.samples import SampleSet
+from compress.data.settings import SampleSettings
+from compress.errors import ConfigError, DataError, ModelError, UsageError
+from compress.evidence.lock.schema import Lock, LockedData, LockedTarget
+from compress.options import RunOptions
+from compress.store import hash_file
+from compress.targets import find_target
+
+ANEW: Final = "to compress it as it is now, leave --locked away"
+"""What to do where something has changed on purpose."""
+
+_WORDS = {"name", "description", "license", "attribution"}
+"""What a recipe of samples says that changes no sample."""
+
+
+def check_model(model: Path, lock: Lock, options: RunOptions, place: str) -> None:
+    """Refuse another model file than the lock's, and one whose code ran and may not now.
+
+    Raises:
+        ModelError: It is not there, or is another one.
+        UsageError: Its code must be allowed to run.
+    """
+    if not model.exists():
+        raise ModelError(f"{model} does not exist", hint="say where it is now: compress run MODEL --locked LOCK")
+    if model.is_file() and (found := hash_file(model)) != lock.model.sha256:
+        raise ModelError(
+            f"{model} has the SHA-256 {found}, {place} says {lock.model.sha256}",
+            hint=f"give the model of the lock: compress run MODEL --locked LOCK; {ANEW}",
+        )
+    if lock.model.trust_pickle and not options.trust_pickle:
+        raise UsageError(
+            f"{place} was made with --trust-pickle: code in {model.name} ran", hint="say --trust-pickle if it may again"
+        )
+
+
+def locate_target(target: LockedTarget, base: Path) -> str:
+    """Return the name of a target, or the path of its file from the folder of the lock."""
+    return str(base / target.spec) if target.spec.endswith(".toml") else target.spec
+
+
+def check_target(target: LockedTarget, base: Path, place: str) -> None:
+    """Refuse a target whose file is gone or another one.
+
+    Raises:
+        UsageError: It is gone.
+        ConfigError: It is another one.
+    """
+    path = find_target(locate_target(target, base))
+    if not path.is_file():
+        raise UsageError(f"{place}: target {target.name}: {path} does not exist", hint="put it back where it was")
+    if (found := hash_file(path)) != target.sha256:
+        raise ConfigError(
+            f"{path} has the SHA-256 {found}, {place} says {target.sha256}",
+            hint=f"put the target file back as it was; {ANEW}",
+        )
+
+
+def check_settings(role: str, locked: LockedData, folder: Path, flag: str, place: str) -> None:
+    """Refuse a recipe of samples that says something else than it did.
+
+    Raises:
+        DataError: It is gone, or has another value; the message names the key.
+    """
+    if locked.spec is None or locked.settings is None:
+        return
+    try:
+        now = resolve_settings(locked.spec, base=folder)
+    except DataError as error:
+        raise DataError(
+            f"{place}: data.{role}: {error.message}", hint=f"say where the samples are now: {flag} SPEC"
+        ) from error
+    for key in SampleSettings.model_fields.keys() - _WORDS:
+        was, found = getattr(locked.settings, key), getattr(now, key)
+        if was != found:
+            raise DataError(
+                f"data.{role}: `{locked.spec}` says {key} = {found!r}, {place} says {was!r}",
+                hint=f"put it back as it was, or say where such samples are now: {flag} SPEC",
+            )
+
+
+def check_samples(role: str, samples: SampleSet, locked: LockedData, place: str) -> None:
+    """Refuse other samples than the lock's.
+
+    Raises:
+        DataError: They are.
+    """
+    if (found := samples.digest()) != locked.digest:
+        flag = "--data" if role == "calibration" else "--eval"
+        raise DataError(
+            f"the {role} samples `{samples.name}` ({len(samples)}) have the digest {found}, {place} says "
+            f"{locked.digest} (`{locked.name}`, {locked.samples})",
+            hint=f"put them back as they were, or say where such samples are now: {flag} SPEC",
+        )
