@@ -42,10 +42,13 @@ from compress.speed import Speed
 from compress.targets import Target
 
 PACKAGES = (
+    "neural-compressor",
     "numpy",
     "onnx",
     "onnx-ir",
     "onnxruntime",
+    "onnxruntime-ep-openvino",
+    "onnxruntime-gpu",
     "onnxscript",
     "pillow",
     "scipy",

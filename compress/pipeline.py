@@ -52,7 +52,7 @@ def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Re
         outcomes = check_targets(records, plan.policy, raw)
         records, verdict = judge_targets(records, outcomes)
         report = guard.check_results(describe_run(plan, source, data, checked, records, verdict), work.staging)
-        write_lock(plan, report, work.staging)
+        write_lock(plan, data.evaluation, report, work.staging)
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
         write_atomically(work.staging / "report.html", render_page(report, raw, outcomes).encode())
         write_report(report, work.staging / "report.json")

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +30,10 @@ class StepSettings(BaseModel):
     def also_depends_on(self, target: Target) -> JsonValue:  # noqa: ARG002
         """Return what else a result with these settings depends on: files they name, the device that is measured."""
         return None
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that the settings name; relative paths start at the working folder."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

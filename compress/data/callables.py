@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -47,6 +47,25 @@ def load_callable(spec: str, base: Path) -> Callable[..., object]:
             f"`{spec}`: module `{module_name}` has no callable `{attribute}`", hint=suggest(attribute, known)
         )
     return found  # type: ignore[no-any-return]
+
+
+def find_code(spec: str, base: Path) -> Path | None:
+    """Return the file of the module that ``python:package.module:callable`` names; nothing is run.
+
+    Args:
+        spec: As for :func:`load_callable`.
+        base: The folder that is searched first.
+
+    Returns:
+        None where there is no such module, or it is no file.
+    """
+    path: Sequence[str] | None = [str(base), *sys.path]
+    importlib.invalidate_caches()
+    found = None
+    for part in spec.removeprefix(PREFIX).partition(":")[0].split("."):
+        found = None if path is None else PathFinder.find_spec(part, path)
+        path = None if found is None else found.submodule_search_locations
+    return None if found is None or not found.has_location else Path(str(found.origin))
 
 
 def _forget_other_project(top: str, base: Path) -> None:

@@ -1,7 +1,9 @@
 """Slices: what groups of samples can be told apart by, as a CSV table with a line for each sample."""
 
 import csv
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compress.errors import DataError
@@ -38,6 +40,11 @@ def read_slices(path: Path, samples: int) -> Slices:
             hint="give a line for each sample of the whole source, in its order",
         )
     return join_columns(names, rows)
+
+
+def digest_slices(slices: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the SHA-256 (hexadecimal) of the slices of some samples, by column; None where there are none."""
+    return hashlib.sha256(json.dumps(slices, sort_keys=True).encode()).hexdigest() if slices else None
 
 
 def join_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Slices:

@@ -137,6 +137,10 @@ class PruneSettings(DistillSettings):
         timed: JsonValue = target.model_dump(mode="json") if goal and goal.quantity == "latency" else None
         return timed if self.plan is None else hash_file(Path(self.plan))
 
+    def files(self) -> tuple[Path, ...]:
+        """Return the plan's file, where there is one."""
+        return () if self.plan is None else (Path(self.plan),)
+
 
 def _bytes_a_sample(model: Model) -> float:
     """Return the bytes of all outputs of a sample as float32; infinity where a size but the batch is not known."""

@@ -240,6 +240,20 @@ def test_other_versions_are_refused_unless_they_are_allowed(
     assert compress("run", "--locked", LOCK, "--out", "again").code == 0
 
 
+def test_a_package_that_no_step_and_no_engine_used_may_be_another_one(
+    compress: Compress, project: Path, locked: Path
+) -> None:
+    optional = ("neural-compressor", "onnxruntime-ep-openvino")
+    edit(locked, lambda table: table["versions"].update(dict.fromkeys(optional, "9.9")))
+    assert compress("run", "--locked", LOCK, "--out", "again").code == 0
+    edit(locked, lambda table: table["targets"][0].update(options={"threads": 1, "provider": "openvino"}))
+    done = compress("run", "--locked", LOCK, "--out", "other")
+    assert (done.code, "onnxruntime-ep-openvino" in done.err, "neural-compressor" in done.err) == (2, True, False)
+    step = {"attempts": [["quantize-neural-compressor"]], "quantize-neural-compressor": {}}
+    edit(locked, lambda table: table["recipe"].update(step))
+    assert "neural-compressor" in compress("run", "--locked", LOCK, "--out", "other").err
+
+
 def test_a_result_that_is_not_the_locks_is_refused_and_nothing_is_left(
     compress: Compress, project: Path, locked: Path
 ) -> None:

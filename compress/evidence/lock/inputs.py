@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Final
 
 from compress.data.recipes import resolve_settings
-from compress.data.samples import SampleSet
+from compress.data.samples import SampleSet, describe_samples
 from compress.data.settings import SampleSettings
+from compress.data.slices import digest_slices
 from compress.errors import ConfigError, DataError, ModelError, UsageError
 from compress.evidence.lock.schema import Lock, LockedData, LockedTarget
 from compress.options import RunOptions
@@ -15,8 +16,35 @@ from compress.targets import find_target
 ANEW: Final = "to compress it as it is now, leave --locked away"
 """What to do where something has changed on purpose."""
 
+_SHOWN: Final = 12
+"""Characters of a digest that tell two files apart."""
 _WORDS = {"name", "description", "license", "attribution"}
 """What a recipe of samples says that changes no sample."""
+
+
+def check_file(path: Path, wanted: object, place: str, *, gone: str = "put it back where it was") -> None:
+    """Refuse a file that is not the one of a lock.
+
+    Args:
+        path: Of the file.
+        wanted: Its SHA-256 in the lock.
+        place: The lock's path, for messages.
+        gone: What to do where there is no such file.
+
+    Raises:
+        ConfigError: It is not there, cannot be read, or is another one.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}, which {place} names, does not exist", hint=gone)
+    try:
+        found = hash_file(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+    if found != wanted:
+        raise ConfigError(
+            f"{path} has the SHA-256 {found[:_SHOWN]}…, {place} says {str(wanted)[:_SHOWN]}…",
+            hint=f"put it back as it was; {ANEW}",
+        )
 
 
 def check_model(model: Path, lock: Lock, options: RunOptions, place: str) -> None:
@@ -45,20 +73,20 @@ def locate_target(target: LockedTarget, base: Path) -> str:
 
 
 def check_target(target: LockedTarget, base: Path, place: str) -> None:
-    """Refuse a target whose file is gone or another one.
+    """Refuse a target that is not known any more, or whose file is gone or another one.
 
     Raises:
-        UsageError: It is gone.
-        ConfigError: It is another one.
+        UsageError: No such target.
+        ConfigError: The file is gone, or another one.
     """
-    path = find_target(locate_target(target, base))
-    if not path.is_file():
-        raise UsageError(f"{place}: target {target.name}: {path} does not exist", hint="put it back where it was")
-    if (found := hash_file(path)) != target.sha256:
-        raise ConfigError(
-            f"{path} has the SHA-256 {found}, {place} says {target.sha256}",
-            hint=f"put the target file back as it was; {ANEW}",
-        )
+    try:
+        path = find_target(locate_target(target, base))
+    except UsageError as error:
+        raise UsageError(
+            f"{place}: {error.message}",
+            hint=f"install edge-compress as it was, with this target; or leave --locked away. {error.hint}",
+        ) from None
+    check_file(path, target.sha256, place)
 
 
 def check_settings(role: str, locked: LockedData, folder: Path, flag: str, place: str) -> None:
@@ -85,10 +113,10 @@ def check_settings(role: str, locked: LockedData, folder: Path, flag: str, place
 
 
 def check_samples(role: str, samples: SampleSet, locked: LockedData, place: str) -> None:
-    """Refuse other samples than the lock's.
+    """Refuse other samples than the lock's, and other slices of them.
 
     Raises:
-        DataError: They are.
+        DataError: They differ.
     """
     if (found := samples.digest()) != locked.digest:
         flag = "--data" if role == "calibration" else "--eval"
@@ -96,4 +124,12 @@ def check_samples(role: str, samples: SampleSet, locked: LockedData, place: str)
             f"the {role} samples `{samples.name}` ({len(samples)}) have the digest {found}, {place} says "
             f"{locked.digest} (`{locked.name}`, {locked.samples})",
             hint=f"put them back as they were, or say where such samples are now: {flag} SPEC",
+        )
+    slices = digest_slices(describe_samples(samples).slices) or "none"
+    if locked.slices_digest not in (None, slices):
+        table = locked.settings and (locked.settings.slices or locked.settings.files)
+        raise DataError(
+            f"the slices of the {role} samples `{samples.name}`{f' ({table})' if table else ''} have the digest "
+            f"{slices[:_SHOWN]}…, {place} says {str(locked.slices_digest)[:_SHOWN]}…",
+            hint=f"put them back as they were; {ANEW}",
         )

@@ -5,26 +5,36 @@ from pathlib import Path
 
 from compress import __version__
 from compress.assembly import list_versions
+from compress.data.callables import find_code
 from compress.data.gather import RunData
 from compress.data.metrics import load_metric
 from compress.devices.cpus import EmulatedCpu
 from compress.devices.ssh.address import Board
 from compress.errors import ConfigError, ModelError, TargetError, UsageError
-from compress.evidence.lock.inputs import ANEW, check_model, check_samples, check_settings, check_target, locate_target
+from compress.evidence.lock.inputs import (
+    ANEW,
+    check_file,
+    check_model,
+    check_samples,
+    check_settings,
+    check_target,
+    locate_target,
+)
 from compress.evidence.lock.recipe_table import read_recipe
 from compress.evidence.lock.schema import FILE_NAME, Lock, read_lock
 from compress.gate import make_policy
 from compress.intake import Intake
 from compress.options import Choice, Plan, RunOptions, default_out, from_working_folder, load_run_targets, resolve
-from compress.project import DataTable, EngineTable, ModelTable, Project, require_files
-from compress.recipe import Recipe
+from compress.project import DataTable, EngineTable, ModelTable, Project
+from compress.recipe import QUANTIZERS, Recipe
 from compress.report.record import Report
 from compress.runtimes.engine_files import GRAPH
-from compress.runtimes.timing_cache import read_digest
 from compress.store import hash_file
 from compress.targets import Target
 
 _TENSORRT = "tensorrt"
+_OPENVINO = "onnxruntime-ep-openvino"
+_NEURAL_COMPRESSOR = "neural-compressor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +63,12 @@ class Guard:
         if self.lock is None:
             return
         if source.model.digest() != self.lock.model.graph_sha256 and not self.lenient:
+            factory = self.lock.model.factory
+            other = f"the code of the factory `{factory}`" if factory else "the external data of an ONNX file"
             raise ModelError(
                 f"{source.path}: taken in, it is the graph {source.model.digest()}, {self.place} says "
                 f"{self.lock.model.graph_sha256}",
-                hint=f"are its external data, or the factory's module, others than then? {ANEW}",
+                hint=f"is {other} as it was then? {ANEW}",
             )
         for role, samples in (("calibration", data.calibration), ("evaluation", data.evaluation)):
             check_samples(role, samples, getattr(self.lock.data, role), self.place)
@@ -124,8 +136,14 @@ def _check_versions(lock: Lock, place: str, *, lenient: bool) -> tuple[str, ...]
 
 
 def _matters(package: str, lock: Lock) -> bool:
-    """Return whether a package has to do with the run: TensorRT only where it is a target's runtime."""
-    return not package.startswith(_TENSORRT) or any(target.runtime.startswith(_TENSORRT) for target in lock.targets)
+    """Return whether a package has to do with the run: some only where a runtime, an engine or a step is theirs."""
+    if package.startswith(_TENSORRT):
+        return any(target.runtime.startswith(_TENSORRT) for target in lock.targets)
+    if package == _OPENVINO:
+        return any(target.options is not None and target.options.provider == "openvino" for target in lock.targets)
+    if package == _NEURAL_COMPRESSOR:
+        return any(key.partition("@")[0] == QUANTIZERS[package] for key in lock.recipe)
+    return True
 
 
 def _check_isas(targets: tuple[Target, ...], lock: Lock, place: str) -> None:
@@ -143,6 +161,7 @@ def _plan(model: Path, lock: Lock, options: RunOptions) -> Plan:
     place, base = str(options.locked), options.locked.parent
     for target in lock.targets:
         check_target(target, base, place)
+    recipe = _read_recipe(lock, place)
     filled = _fill(options, lock, base)
     project = _project(model, lock, filled, place)
     device, targets = load_run_targets(filled)
@@ -152,7 +171,7 @@ def _plan(model: Path, lock: Lock, options: RunOptions) -> Plan:
         options=filled,
         project=project,
         targets=targets,
-        recipe=_read_recipe(lock, place),
+        recipe=recipe,
         metric=load_metric(lock.metric, project.folder),
         policy=make_policy(lock.gate, f"{place}: [gate]"),
         out=options.out or default_out(model),
@@ -209,11 +228,18 @@ def _project(model: Path, lock: Lock, options: RunOptions, place: str) -> Projec
         ),
         engine=EngineTable.model_validate(engine),
     )
-    require_files(project)
     cache = project.build.timing_cache
-    if cache is not None and read_digest(cache) != lock.engine.timing_cache_sha256:
-        raise ConfigError(f"{cache} is not the timing cache of {place}", hint="put it back as it was")
+    if cache is not None:
+        check_file(cache, lock.engine.timing_cache_sha256, place)
+    _check_metric(lock, project.folder, place)
     for role, flag, given in (("calibration", "--data", options.data), ("evaluation", "--eval", options.evaluation)):
         if given is None:
             check_settings(role, getattr(lock.data, role), project.folder, flag, place)
     return project
+
+
+def _check_metric(lock: Lock, folder: Path, place: str) -> None:
+    """Refuse a metric whose code is not what it was, before any of it has run."""
+    code = None if lock.metric_sha256 is None else find_code(lock.metric, folder)
+    if code is not None:
+        check_file(code, lock.metric_sha256, place)

@@ -51,6 +51,7 @@ class LockedData(_Table):
         digest: Of all samples, labels and transforms that were used.
         spec: What names them: a recipe, a path from the model's folder, code, or a table; None where nobody gave any.
         settings: The recipe of that name as it was, defaults and seed filled in.
+        slices_digest: Of the slices of evaluation samples; None where there are none.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LockedData(_Table):
     synthetic: bool
     spec: SampleSettings | str | None = None
     settings: SampleSettings | None = None
+    slices_digest: Sha256 | None = None
 
 
 class LockedDataTable(_Table):
@@ -128,12 +130,17 @@ class LockedTarget(_Table):
 
 
 class Lock(_Table):
-    """The whole file; ``recipe`` and ``gate`` are read by the modules that know them."""
+    """The whole file; ``recipe`` and ``gate`` are read by the modules that know them.
+
+    Attributes:
+        metric_sha256: Of the file of the metric's module; None for a metric that is no code of the project's.
+    """
 
     schema_: Annotated[Literal["compress.lock/2"], Field(alias="schema")]
     command: str | None = None
     seed: int
     metric: str
+    metric_sha256: Sha256 | None = None
     quantizer: str
     prune: str | None = None
     model: LockedModel

@@ -8,8 +8,12 @@ from typing import Any
 
 import tomli_w
 
+from compress.data.callables import PREFIX as PYTHON
+from compress.data.callables import find_code
 from compress.data.gather import Spec
 from compress.data.recipes import resolve_settings
+from compress.data.samples import SampleSet, describe_samples
+from compress.data.slices import digest_slices
 from compress.evidence.lock.recipe_table import describe_recipe
 from compress.evidence.lock.schema import FILE_NAME, SCHEMA
 from compress.machine import core_count
@@ -26,19 +30,25 @@ from compress.targets import find_target
 _MIXED = "mixed"
 
 
-def write_lock(plan: Plan, report: Report, folder: Path) -> None:
+def write_lock(plan: Plan, evaluation: SampleSet, report: Report, folder: Path) -> None:
     """Write ``recipe.lock.toml`` into the folder of a run's results, where ``model.onnx`` is."""
+    code = find_code(plan.metric_spec, plan.project.folder) if plan.metric_spec.startswith(PYTHON) else None
+    slices = digest_slices(describe_samples(evaluation).slices)
     lock = {
         "schema": SCHEMA,
         "command": report.command,
         "seed": plan.options.seed,
         "metric": plan.metric_spec,
+        "metric_sha256": None if code is None else hash_file(code),
         "quantizer": plan.options.quantizer,
         "prune": plan.options.prune,
         "model": _describe_model(plan, report, folder / GRAPH),
         "data": {
             "calibration": _describe_data(plan.calibration, report.data.calibration, plan),
-            "evaluation": _describe_data(plan.evaluation, report.data.evaluation, plan),
+            "evaluation": {
+                **_describe_data(plan.evaluation, report.data.evaluation, plan),
+                "slices_digest": slices,
+            },
             "pictures": plan.project.data.pictures,
         },
         "recipe": describe_recipe(plan.recipe),
