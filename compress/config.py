@@ -1,4 +1,4 @@
-"""Reading the TOML files that people write: one way to read them, one way to say what is wrong in them."""
+"""Reading the TOML and JSON files that come from outside: one way to read them, one to say what is wrong in them."""
 
 import json
 import tomllib

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import DataError, UsageError
-from compress.store import Store, open_workspace, write_atomically
+from compress.store import Store, open_workspace, write_atomically, write_output
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
@@ -21,6 +21,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_what_a_user_names_stays_a_link_or_a_pipe(tmp_path: Path) -> None:
+    file, link, pipe = (tmp_path / name for name in ("file", "link", "pipe"))
+    write_output(file, b"first")
+    link.symlink_to(file)
+    write_output(link, b"second")
+    assert link.is_symlink()
+    assert file.read_bytes() == b"second"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_output(pipe, b"third")
+        assert os.read(reader, 10) == b"third"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_an_entry_is_whole_or_absent_and_the_first_one_stays(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the report in the form that was asked for, or write it; return 0."""
     from compress.errors import ConfigError, UsageError, suggest
     from compress.report.json_file import read_report
-    from compress.store import write_atomically
+    from compress.store import write_output
 
     if options.board is not None:
         from compress.cli.report_import import import_board
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         print(text, end="")
         return 0
     try:
-        write_atomically(options.output, text.encode())
+        write_output(options.output, text.encode())
     except OSError as error:
         raise ConfigError(
             f"cannot write {options.output}: {error.strerror}", hint="choose a folder that exists and may be written to"
