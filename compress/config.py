@@ -23,7 +23,11 @@ def read_toml(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint="check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", hint="check the path and its permissions"
+        ) from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path} cannot be read: {error}", hint="it must be a UTF-8 text file") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="mend the line that the message names") from None
@@ -46,7 +50,7 @@ def read_json(path: Path, *, hint: str) -> object:
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint="check the path") from None
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from None
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not text (byte {error.start})", hint=hint) from None
     except json.JSONDecodeError as error:

@@ -44,6 +44,11 @@ def run(options: argparse.Namespace) -> int:
     if options.folder is None and options.new_key is None:
         raise UsageError("nothing to sign", hint="compress sign DIR --key PEM")
     if options.new_key is not None:
+        if options.folder is not None and options.new_key.resolve().is_relative_to(options.folder.resolve()):
+            raise UsageError(
+                f"{options.new_key} would lie in {options.folder}, and go where that goes",
+                hint="keep the private key in a folder of your own",
+            )
         public = make_key(options.new_key)
         print(f"private key {options.new_key}, yours alone; public key {public}, for whoever verifies")
     elif readable_by_others(options.key):
@@ -56,13 +61,12 @@ def _sign(folder: Path, key: Path) -> int:
     from compress.evidence.envelope import sign
     from compress.evidence.files import check_files, check_report
     from compress.evidence.keys import read_private_key
-    from compress.evidence.statement import ENVELOPE, read_statement
+    from compress.evidence.statement import ENVELOPE, read_statement, require_folder
     from compress.report.json_file import read_report
     from compress.store import REPORT
 
     private = read_private_key(key)
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder", hint="give the folder that `compress run` wrote")
+    require_folder(folder)
     digests = read_statement(folder).digests
     wrong = check_files(folder, digests) or check_report(read_report(folder / REPORT), digests)
     if wrong:

@@ -42,14 +42,14 @@ def add_parser(commands: "Subparsers") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, print what was found, and return the exit code."""
-    from compress.errors import ConfigError, ExitCode, UsageError
+    from compress.errors import ExitCode, UsageError
     from compress.evidence.files import check_files, check_report, list_board_reports
+    from compress.evidence.statement import require_folder
     from compress.evidence.trust import read_claim
     from compress.report.json_file import read_report
     from compress.store import REPORT
 
-    if not options.folder.is_dir():
-        raise ConfigError(f"{options.folder} is not a folder", hint="give the folder that `compress run` wrote")
+    require_folder(options.folder)
     if options.no_run and options.data:
         raise UsageError("--data is of no use with --no-run", hint="leave one of them away")
     claim = read_claim(options.folder, options.key, required=options.require_signature)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from compress.errors import ConfigError
 from compress.evidence.files import Finding
 from compress.evidence.keys import name_key
-from compress.evidence.statement import ENVELOPE, PROVENANCE
+from compress.evidence.statement import ENVELOPE, PROVENANCE, read_file
 from compress.store import write_atomically
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -54,6 +54,11 @@ class Envelope(_Read):
     payload_type: Annotated[Literal["application/vnd.in-toto+json"], Field(alias="payloadType")]
     signatures: Annotated[tuple[Signature, ...], Field(min_length=1)]
 
+    @property
+    def statement(self) -> bytes:
+        """The statement that was signed."""
+        return _decode(self.payload)
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -67,14 +72,14 @@ def sign(folder: Path, key: Ed25519PrivateKey) -> str:
     """Sign the statement of a folder, beside signatures of other keys; return the key's name.
 
     Raises:
-        ConfigError: Another statement was signed there.
+        ConfigError: Another statement was signed there, or the folder cannot be written to.
     """
-    payload = (folder / PROVENANCE).read_bytes()
+    payload = read_file(folder / PROVENANCE)
     name = name_key(key.public_key())
     others: Sequence[Signature] = ()
     if (folder / ENVELOPE).exists():
         there = read_envelope(folder)
-        if _decode(there.payload) != payload:
+        if there.statement != payload:
             raise ConfigError(
                 f"{folder / ENVELOPE} is a signature of another statement than {PROVENANCE}",
                 hint=f"if you trust {PROVENANCE}, remove the signature and sign again",
@@ -87,7 +92,12 @@ def sign(folder: Path, key: Ed25519PrivateKey) -> str:
         "payload": base64.b64encode(payload).decode(),
         "signatures": [{"keyid": each.keyid, "sig": each.sig} for each in (*others, made)],
     }
-    write_atomically(folder / ENVELOPE, (json.dumps(content, indent=2) + "\n").encode())
+    try:
+        write_atomically(folder / ENVELOPE, (json.dumps(content, indent=2) + "\n").encode())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {folder / ENVELOPE}: {error.strerror}", hint="check the permissions of the folder"
+        ) from error
     return name
 
 
@@ -105,7 +115,7 @@ def read_envelope(folder: Path) -> Envelope:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes", hint=hint)
         envelope = Envelope.model_validate_json(path.read_bytes())
-        _decode(envelope.payload)
+        _ = envelope.statement
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the permissions") from error
     except ValidationError as error:
@@ -115,6 +125,14 @@ def read_envelope(folder: Path) -> Envelope:
     except ValueError as error:
         raise ConfigError(f"{path} is no DSSE envelope: payload: {error}", hint=hint) from error
     return envelope
+
+
+def open_envelope(folder: Path) -> Envelope | Finding:
+    """Return the envelope in a folder, or what is wrong with it."""
+    try:
+        return read_envelope(folder)
+    except ConfigError as error:
+        return Finding("changed", ENVELOPE, error.message)
 
 
 def check_signature(folder: Path, key: Ed25519PublicKey, place: Path) -> Checked | Finding:
@@ -127,11 +145,10 @@ def check_signature(folder: Path, key: Ed25519PublicKey, place: Path) -> Checked
     """
     if not (folder / ENVELOPE).exists():
         return Finding("missing", ENVELOPE, "the folder is not signed")
-    try:
-        envelope = read_envelope(folder)
-    except ConfigError as error:
-        return Finding("changed", ENVELOPE, error.message)
-    name, payload = name_key(key), _decode(envelope.payload)
+    envelope = open_envelope(folder)
+    if isinstance(envelope, Finding):
+        return envelope
+    name, payload = name_key(key), envelope.statement
     if any(_fits(each, payload, key) for each in envelope.signatures):
         return Checked(payload, name)
     makers = [each.keyid for each in envelope.signatures]

@@ -36,7 +36,7 @@ def make_key(path: Path) -> Path:
     Raises:
         ConfigError: One of the two files is there already, or cannot be written.
     """
-    public = path.with_suffix(f".pub{path.suffix}")
+    public = _public_path(path)
     for each in (path, public):
         if each.exists() or each.is_symlink():
             raise ConfigError(f"{each} is there already, and a key is never overwritten", hint="choose another name")
@@ -51,9 +51,12 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Return the private key in a PEM file, decrypted with ``$COMPRESS_KEY_PASSPHRASE`` where it is encrypted.
 
     Raises:
-        ConfigError: It cannot be read, is encrypted and the passphrase is missing or wrong, or is of another kind.
+        ConfigError: It cannot be read, is encrypted and the passphrase is missing or wrong, is of another kind, or does
+            not belong to the public key beside it.
     """
     content, passphrase = _read(path), os.environ.get(PASSPHRASE)
+    if b"PUBLIC KEY" in content:
+        raise ConfigError(f"{path} is a public key", hint="sign with the private one, which `--new-key` wrote")
 
     def load() -> object:
         if b"ENCRYPTED" in content:
@@ -66,6 +69,13 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     key = _parse(load, path, f"{hint}`compress sign --new-key PATH` makes a key")
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(f"{path} is no Ed25519 key", hint="`compress sign --new-key PATH` makes one")
+    public = _public_path(path)
+    beside = public.is_file() and b"PUBLIC KEY" in _read(public)
+    if beside and name_key(read_public_key(public)) != name_key(key.public_key()):
+        raise ConfigError(
+            f"{path} is not the private key of {public}, which lies beside it",
+            hint="take both again from where they were made: nobody with that public key could check the signature",
+        )
     return key
 
 
@@ -87,6 +97,10 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 def name_key(key: Ed25519PublicKey) -> str:
     """Return the SHA-256 of a public key (its SubjectPublicKeyInfo in DER), hexadecimal."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def _public_path(private: Path) -> Path:
+    return private.with_suffix(f".pub{private.suffix}")
 
 
 def readable_by_others(path: Path) -> bool:

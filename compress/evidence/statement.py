@@ -4,6 +4,7 @@ Source: in-toto Attestation Framework, Statement v1; SLSA v1, Provenance (the pr
 """
 
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal
 
@@ -110,6 +111,18 @@ def _timing_caches(report: Report) -> list[dict[str, object]]:
     return [{"name": "timing cache", "digest": {"sha256": digest}} for digest in sorted(stated)]
 
 
+def require_folder(folder: Path) -> None:
+    """Raise if something is no folder that can be read.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder", hint="give the folder that `compress run` wrote")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ConfigError(f"cannot read {folder}: Permission denied", hint="check the permissions")
+
+
 def read_statement(folder: Path) -> Statement:
     """Return the statement of a folder of results.
 
@@ -122,10 +135,19 @@ def read_statement(folder: Path) -> Statement:
         raise ConfigError(
             f"{path} is missing, or is no plain file: nothing says what belongs to the folder", hint=_AGAIN
         )
+    if path.stat().st_size > _MAX_BYTES:
+        raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes", hint=_AGAIN)
+    return parse_statement(read_file(path), str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes", hint=_AGAIN)
-        return parse_statement(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", hint="check the permissions") from error
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from compress.errors import UsageError
 from compress.evidence.files import Finding
-from compress.evidence.statement import ENVELOPE, PROVENANCE, parse_statement, read_statement
+from compress.evidence.statement import ENVELOPE, PROVENANCE, parse_statement, read_file, read_statement
 
 Signed = Literal["no", "unchecked", "right", "wrong"]
 
@@ -48,7 +48,8 @@ def read_claim(folder: Path, key: Path | None, *, required: bool) -> Claim:
             raise UsageError(
                 f"--require-signature needs a key to check it with, and {folder} {what}", hint="add --key KEY.pub.pem"
             )
-        return Claim(read_statement(folder).digests, "unchecked" if there else "no")
+        digests = read_statement(folder).digests
+        return Claim(digests, "unchecked", None, _check_payload(folder)) if there else Claim(digests, "no")
     from compress.evidence.envelope import check_signature
     from compress.evidence.keys import read_public_key
 
@@ -59,11 +60,19 @@ def read_claim(folder: Path, key: Path | None, *, required: bool) -> Claim:
     return Claim(statement.digests, "right", found.key, _compare_statement(folder, found.payload))
 
 
+def _check_payload(folder: Path) -> tuple[Finding, ...]:
+    """Return what is wrong with a signature that needs no key to be seen: it is unreadable, or of another statement."""
+    from compress.evidence.envelope import open_envelope
+
+    found = open_envelope(folder)
+    return (found,) if isinstance(found, Finding) else _compare_statement(folder, found.statement)
+
+
 def _compare_statement(folder: Path, signed: bytes) -> tuple[Finding, ...]:
     """Return whether the statement beside the signature is another one than that which was signed."""
     path = folder / PROVENANCE
     if path.is_symlink() or not path.is_file():
         return (Finding("missing", PROVENANCE, f"{ENVELOPE} holds it, and it is not there"),)
-    if path.stat().st_size != len(signed) or path.read_bytes() != signed:
+    if path.stat().st_size != len(signed) or read_file(path) != signed:
         return (Finding("changed", PROVENANCE, f"it is not the statement that {ENVELOPE} holds, which was signed"),)
     return ()

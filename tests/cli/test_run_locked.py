@@ -1,5 +1,6 @@
 """A run that its lock repeats: the same bytes, or a message that says what differs."""
 
+import errno
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -306,12 +307,61 @@ def test_a_lock_that_is_none_is_one_message_with_the_place_and_one_hint(compress
         assert [line.split(":")[0] for line in done.err.splitlines()] == ["error", "hint"]
 
 
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda table: table.update(schema="compress.lock/3"), "`schema` is `compress.lock/3`, not `compress.lock/2`"),
+        (lambda table: table.update(new=1), "unknown key `new`"),
+    ],
+)
+def test_a_lock_of_another_version_says_which(
+    compress: Compress, locked: Path, change: Callable[[Any], object], word: str
+) -> None:
+    edit(locked, lambda table: (change(table), table["versions"].update({"edge-compress": "9.9"})))
+    done = compress("run", "--locked", LOCK)
+    assert (done.code, word in done.err) == (2, True)
+    assert "hint: it is of edge-compress 9.9, this is " in done.err
+    edit(locked, lambda table: table.pop("versions"))
+    assert "edge-compress 9.9" not in compress("run", "--locked", LOCK).err
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda table: table.update(metric="topp1"), "unknown metric `topp1`"),
+        (lambda table: table["device"].update(name="emulated:hasswell"), "hasswell"),
+        (lambda table: table["targets"][0].update(name="bored"), "`name` says bored, the files are of board"),
+        (
+            lambda table: table["targets"].append(table["targets"][0]),
+            "`name` says board, board, the files are of board",
+        ),
+    ],
+)
+def test_a_name_in_a_lock_that_means_nothing_here_is_said_with_the_lock(
+    compress: Compress, locked: Path, change: Callable[[Any], object], word: str
+) -> None:
+    edit(locked, change)
+    done = compress("run", "--locked", LOCK, "--out", "again")
+    assert (done.code, word in done.err) == (2, True)
+    assert done.err.startswith(f"error: {LOCK}: ")
+
+
+def test_a_model_that_cannot_be_read_is_said(compress: Compress, locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("compress.evidence.lock.inputs.hash_file", refuse)
+    done = compress("run", "--locked", LOCK, "--out", "again")
+    assert (done.code, "model.onnx cannot be read: Permission denied" in done.err) == (2, True)
+
+
 def test_a_lock_that_is_cut_off_or_not_there_is_said(compress: Compress, locked: Path) -> None:
     text = locked.read_text()
     locked.write_text(text[: text.index("[model]") + 20])
     assert "is not valid TOML" in compress("run", "--locked", LOCK).err
     locked.unlink()
     assert f"{LOCK} does not exist" in compress("run", "--locked", LOCK).err
+    assert "reference cannot be read: Is a directory" in compress("run", "--locked", "reference").err
 
 
 def test_a_pickle_is_not_trusted_because_a_lock_says_so(compress: Compress, locked: Path) -> None:

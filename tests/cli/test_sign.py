@@ -1,6 +1,7 @@
 """A signed folder: what is changed in it is named, and nothing that is wrong passes."""
 
 import base64
+import errno
 import json
 import shutil
 import stat
@@ -144,11 +145,14 @@ def test_a_statement_that_was_replaced_together_with_a_file_is_named(compress: C
         if subject["name"] == "model.onnx":
             subject["digest"]["sha256"] = hash_file(signed / "model.onnx")
     (signed / PROVENANCE).write_text(json.dumps(statement))
-    assert compress("verify", signed, "--no-run").code == 0
     done = compress("verify", signed, "--key", "key.pub.pem", "--no-run")
     assert done.code == 2
     assert f"changed  {PROVENANCE}: it is not the statement that {ENVELOPE} holds" in done.out
     assert "changed  model.onnx: SHA-256 " in done.out
+    done = compress("verify", signed, "--no-run")
+    assert (done.code, done.out.splitlines()[0].startswith(f"changed  {PROVENANCE}: ")) == (2, True)
+    (signed / ENVELOPE).unlink()
+    assert compress("verify", signed, "--no-run").code == 0
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,7 @@ def test_an_envelope_that_is_none_is_named(compress: Compress, signed: Path, con
     assert done.code == 2
     assert done.out.startswith("changed  ")
     assert f"is no DSSE envelope: {word}" in done.out
+    assert compress("verify", signed, "--no-run").out == done.out
 
 
 def test_two_people_sign_and_each_is_found(compress: Compress, signed: Path) -> None:
@@ -241,7 +246,7 @@ def test_other_files_in_the_place_of_a_key_are_said(compress: Compress, signed: 
         ("missing.pem", "cannot read missing.pem"),
         ("text.pem", "text.pem cannot be read as a key in PEM"),
         ("curve.pem", "curve.pem is no Ed25519 key"),
-        ("key.pub.pem", "key.pub.pem cannot be read as a key in PEM"),
+        ("key.pub.pem", "key.pub.pem is a public key"),
     ):
         done = compress("sign", signed, "--key", key)
         assert done.code == 2
@@ -255,6 +260,56 @@ def test_other_files_in_the_place_of_a_key_are_said(compress: Compress, signed: 
         done = compress("verify", signed, "--key", key)
         assert done.code == 2
         assert word in done.err
+
+
+def test_a_private_key_that_is_not_that_of_the_public_key_beside_it_signs_nothing(
+    compress: Compress, signed: Path
+) -> None:
+    before = (signed / ENVELOPE).read_bytes()
+    compress("sign", "--new-key", "other.pem")
+    shutil.copy("other.pem", "key.pem")
+    done = compress("sign", signed, "--key", "key.pem")
+    assert (done.code, "key.pem is not the private key of key.pub.pem" in done.err) == (2, True)
+    assert (signed / ENVELOPE).read_bytes() == before
+    Path("key.pub.pem").write_text("ssh-ed25519 AAAA of another tool")
+    assert compress("sign", signed, "--key", "key.pem").code == 0
+
+
+def test_a_new_private_key_is_not_put_into_what_is_given_away(compress: Compress, results: Path) -> None:
+    done = compress("sign", results, "--new-key", results / "engine" / "key.pem")
+    assert (done.code, "would lie in" in done.err) == (2, True)
+    assert not list(results.rglob("*.pem"))
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(
+    compress: Compress, signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("compress.evidence.envelope.write_atomically", refuse)
+    done = compress("sign", signed, "--key", "key.pem")
+    assert (done.code, f"{ENVELOPE}: Permission denied" in done.err) == (2, True)
+    assert "hint: check the permissions of the folder" in done.err
+
+
+def test_what_cannot_be_read_is_said(compress: Compress, signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == PROVENANCE:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Path, "read_bytes", refuse)
+        for flags in ((), ("--key", "key.pub.pem")):
+            done = compress("verify", signed, "--no-run", *flags)
+            assert (done.code, f"{PROVENANCE}: Permission denied" in done.err) == (2, True)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    for command in (("verify", signed), ("sign", signed, "--key", "key.pem")):
+        done = compress(*command)
+        assert (done.code, f"cannot read {signed}: Permission denied" in done.err) == (2, True)
 
 
 def test_a_key_that_others_may_read_is_warned_of(compress: Compress, signed: Path) -> None:

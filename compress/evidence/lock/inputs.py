@@ -36,10 +36,7 @@ def check_file(path: Path, wanted: object, place: str, *, gone: str = "put it ba
     """
     if not path.is_file():
         raise ConfigError(f"{path}, which {place} names, does not exist", hint=gone)
-    try:
-        found = hash_file(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+    found = _hash(path)
     if found != wanted:
         raise ConfigError(
             f"{path} has the SHA-256 {found[:_SHOWN]}…, {place} says {str(wanted)[:_SHOWN]}…",
@@ -47,16 +44,24 @@ def check_file(path: Path, wanted: object, place: str, *, gone: str = "put it ba
         )
 
 
+def _hash(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+
+
 def check_model(model: Path, lock: Lock, options: RunOptions, place: str) -> None:
     """Refuse another model file than the lock's, and one whose code ran and may not now.
 
     Raises:
         ModelError: It is not there, or is another one.
+        ConfigError: It cannot be read.
         UsageError: Its code must be allowed to run.
     """
     if not model.exists():
         raise ModelError(f"{model} does not exist", hint="say where it is now: compress run MODEL --locked LOCK")
-    if model.is_file() and (found := hash_file(model)) != lock.model.sha256:
+    if model.is_file() and (found := _hash(model)) != lock.model.sha256:
         raise ModelError(
             f"{model} has the SHA-256 {found}, {place} says {lock.model.sha256}",
             hint=f"give the model of the lock: compress run MODEL --locked LOCK; {ANEW}",
@@ -103,8 +108,9 @@ def check_settings(role: str, locked: LockedData, folder: Path, flag: str, place
         raise DataError(
             f"{place}: data.{role}: {error.message}", hint=f"say where the samples are now: {flag} SPEC"
         ) from error
-    for key in SampleSettings.model_fields.keys() - _WORDS:
-        was, found = getattr(locked.settings, key), getattr(now, key)
+    then, here = (settings.model_dump(mode="json", exclude_none=True) for settings in (locked.settings, now))
+    for key in sorted(SampleSettings.model_fields.keys() - _WORDS):
+        was, found = then.get(key), here.get(key)
         if was != found:
             raise DataError(
                 f"data.{role}: `{locked.spec}` says {key} = {found!r}, {place} says {was!r}",

@@ -1,5 +1,7 @@
 """The run that repeats a locked one: the same plan and choices, refused where inputs or versions are not the same."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from compress.data.gather import RunData
 from compress.data.metrics import load_metric
 from compress.devices.cpus import EmulatedCpu
 from compress.devices.ssh.address import Board
-from compress.errors import ConfigError, ModelError, TargetError, UsageError
+from compress.errors import CompressError, ConfigError, ModelError, TargetError, UsageError
 from compress.evidence.lock.inputs import (
     ANEW,
     check_file,
@@ -64,7 +66,8 @@ class Guard:
             return
         if source.model.digest() != self.lock.model.graph_sha256 and not self.lenient:
             factory = self.lock.model.factory
-            other = f"the code of the factory `{factory}`" if factory else "the external data of an ONNX file"
+            code = f"the code of the factory `{factory}`" if factory else "the code that made it"
+            other = "its external data" if source.kind == "onnx" else code
             raise ModelError(
                 f"{source.path}: taken in, it is the graph {source.model.digest()}, {self.place} says "
                 f"{self.lock.model.graph_sha256}",
@@ -148,6 +151,12 @@ def _matters(package: str, lock: Lock) -> bool:
 
 def _check_isas(targets: tuple[Target, ...], lock: Lock, place: str) -> None:
     here = {target.name: target.isa for target in targets}
+    stated = [target.name for target in lock.targets]
+    if stated != list(here):
+        raise ConfigError(
+            f"{place}: [[targets]]: `name` says {', '.join(stated)}, the files are of {', '.join(here)}",
+            hint="take the lock again from where it was made",
+        )
     for target in lock.targets:
         if target.isa != here[target.name]:
             raise TargetError(
@@ -164,7 +173,9 @@ def _plan(model: Path, lock: Lock, options: RunOptions) -> Plan:
     recipe = _read_recipe(lock, place)
     filled = _fill(options, lock, base)
     project = _project(model, lock, filled, place)
-    device, targets = load_run_targets(filled)
+    with _naming(place):
+        device, targets = load_run_targets(filled)
+        metric = load_metric(lock.metric, project.folder)
     _check_isas(targets, lock, place)
     return Plan(
         model=model,
@@ -172,7 +183,7 @@ def _plan(model: Path, lock: Lock, options: RunOptions) -> Plan:
         project=project,
         targets=targets,
         recipe=recipe,
-        metric=load_metric(lock.metric, project.folder),
+        metric=metric,
         policy=make_policy(lock.gate, f"{place}: [gate]"),
         out=options.out or default_out(model),
         emulated=device if isinstance(device, EmulatedCpu) else None,
@@ -180,6 +191,15 @@ def _plan(model: Path, lock: Lock, options: RunOptions) -> Plan:
         choices={each.name: Choice(each.attempt, each.float_layers, each.graph, each.options) for each in lock.targets},
         step_threads=lock.machine.threads,
     )
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Put the lock's path before what is wrong with a name in it."""
+    try:
+        yield
+    except CompressError as error:
+        raise type(error)(f"{place}: {error.message}", hint=error.hint) from error
 
 
 def _read_recipe(lock: Lock, place: str) -> Recipe:

@@ -1,10 +1,12 @@
 """What ``recipe.lock.toml`` holds, and how it is read."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from compress import __version__
 from compress.config import explain, read_toml
 from compress.data.settings import SampleSettings
 from compress.errors import ConfigError
@@ -165,14 +167,27 @@ def read_lock(path: Path) -> Lock:
     found = table.get("schema")
     if found != SCHEMA:
         what = f"`{found}`" if isinstance(found, str) else "missing"
-        older = isinstance(found, str) and found.startswith("compress.lock/")
+        other = isinstance(found, str) and found.startswith("compress.lock/")
         raise ConfigError(
             f"{path}: `schema` is {what}, not `{SCHEMA}`",
-            hint="it is of another version of compress: install that one, or run `compress run` again without --locked"
-            if older
-            else f"give the {FILE_NAME} that `compress run` wrote",
+            hint=_say_version(table) if other else f"give the {FILE_NAME} that `compress run` wrote",
         )
     try:
         return Lock.model_validate(table)
     except ValidationError as error:
-        raise explain(error, str(path), Lock) from error
+        problem = explain(error, str(path), Lock)
+        same = _version(table) in (None, __version__)
+        raise ConfigError(problem.message, hint=problem.hint if same else _say_version(table)) from error
+
+
+def _version(table: Mapping[str, object]) -> object:
+    versions = table.get("versions")
+    return versions.get("edge-compress") if isinstance(versions, dict) else None
+
+
+def _say_version(table: Mapping[str, object]) -> str:
+    """Return what to do with a lock of another version of this package."""
+    version = _version(table)
+    known = isinstance(version, str) and version != __version__
+    told = f"edge-compress {version}, this is {__version__}" if known else "another version of edge-compress"
+    return f"it is of {told}: install that one, or `compress run` again without --locked"
