@@ -1,10 +1,14 @@
 """What flows down the line: a graph, what goes in and out of it, and what was done to it."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
+
+# The library logs a traceback for every graph that it leaves as it is; who set up logging still gets it.
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 

@@ -1,5 +1,6 @@
-"""External data of ONNX files, confined to the model's folder and checked before a byte is read."""
+"""Tensors of ONNX files: external data confined to the model's folder, and every tensor as long as its shape says."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _BITS = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
 _MOST_BYTES = 2 * 1024**3 - 1024**2
 
+_AGAIN = "Copy or export the model again: the file is damaged."
 _COMPLETE = "Copy the model together with its data files, all in one folder."
 _OUTSIDE = (
     "Save the model again with `onnx.save_model(model, path, save_as_external_data=True)`, data beside the model."
@@ -43,6 +45,30 @@ def load_external_data(model: "ModelProto", folder: Path) -> int:
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
     return sum(path.stat().st_size for path in {path for _, path, *_ in parts})
+
+
+def check_tensors(model: "ModelProto") -> None:
+    """Refuse tensors that ONNX's checker lets pass, and that nobody could read.
+
+    Raises:
+        ModelError: An element type that ONNX does not know, a negative size, or data that does not fit the shape.
+    """
+    from onnx import numpy_helper
+
+    for tensor in _tensors(model):
+        needed = _byte_size(tensor)
+        if tensor.HasField("raw_data"):
+            if len(tensor.raw_data) != needed:
+                raise ModelError(
+                    f"tensor `{tensor.name}` has {len(tensor.raw_data)} bytes, its shape {list(tensor.dims)} "
+                    f"needs {needed}",
+                    hint=_AGAIN,
+                )
+            continue
+        try:
+            numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ModelError(f"tensor `{tensor.name}` cannot be read: {error}", hint=_AGAIN) from error
 
 
 def _tensors(message: "Message") -> Iterator["TensorProto"]:
@@ -100,9 +126,13 @@ def _number(name: str, key: str, text: str) -> int:
 def _byte_size(tensor: "TensorProto") -> int:
     from onnx import TensorProto, helper
 
-    elements = 1
-    for size in tensor.dims:
-        elements *= size
+    if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
+        raise ModelError(
+            f"tensor `{tensor.name}` has the element type {tensor.data_type}, which ONNX does not know", hint=_AGAIN
+        )
+    if any(size < 0 for size in tensor.dims):
+        raise ModelError(f"tensor `{tensor.name}` has the shape {list(tensor.dims)}", hint=_AGAIN)
+    elements: int = math.prod(tensor.dims)
     kind = TensorProto.DataType.Name(tensor.data_type)
     if kind in _BITS:
         return (elements * _BITS[kind] + 7) // 8

@@ -1,5 +1,6 @@
 """ONNX files: checked, complete, inlined, and of an opset that the rest understands."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from compress.errors import ModelError
 from compress.intake.dimensions import fixed_batch_notes, name_dimensions
-from compress.intake.external_data import load_external_data
+from compress.intake.external_data import check_tensors, load_external_data
 from compress.intake.source import Converted, IntakeOptions, Reference, inputs_unknown
 from compress.quiet import first_reason
 from compress.runtimes import Feed
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 OLDEST_OPSET = 13
+_MOST_ELEMENTS = 2**31
 _AGAIN = "Export the model again with a current exporter, and check it with `onnx.checker.check_model`."
 
 
@@ -33,6 +35,7 @@ def read_onnx(path: Path, options: IntakeOptions) -> Converted:
 
     model = onnx.ModelProto.FromString(path.read_bytes())
     extra = load_external_data(model, path.resolve().parent)
+    check_tensors(model)
     original = model.SerializeToString(deterministic=True)
     _complete_inputs(path, model, options)
     # What the file says about its own intermediate shapes may be stale or wrong.
@@ -125,7 +128,10 @@ def _complete_inputs(path: Path, model: "onnx.ModelProto", options: IntakeOption
                 f"input `{value.name}` of {path.name} is not a tensor of numbers",
                 hint="Cut what comes before the network (tokenizers, image decoders) off and export the network alone.",
             )
-        if value.name in constants or value.type.tensor_type.HasField("shape"):
+        if value.name in constants:
+            continue
+        if value.type.tensor_type.HasField("shape"):
+            _check_sizes(path, value)
             continue
         if value.name not in stated:
             raise inputs_unknown(path)
@@ -135,6 +141,21 @@ def _complete_inputs(path: Path, model: "onnx.ModelProto", options: IntakeOption
                 dim.dim_value = size
             else:
                 dim.dim_param = size
+
+
+def _check_sizes(path: Path, value: "onnx.ValueInfoProto") -> None:
+    """Make a size of -1, as some exporters write it, a dynamic one; refuse sizes that nothing can have."""
+    sizes = []
+    for dim in value.type.tensor_type.shape.dim:
+        if dim.dim_value == -1:
+            dim.ClearField("dim_value")
+        elif dim.HasField("dim_value"):
+            sizes.append(dim.dim_value)
+    if math.prod(sizes) > _MOST_ELEMENTS or min(sizes, default=0) < 0:
+        raise ModelError(
+            f"input `{value.name}` of {path.name} has the sizes {sizes}, which no device takes",
+            hint="Export the model with the shape that it is used with.",
+        )
 
 
 def _foreign_notes(graph: ir.Model) -> tuple[str, ...]:

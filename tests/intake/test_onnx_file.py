@@ -298,6 +298,69 @@ def test_text_inputs_are_refused(tmp_path: Path) -> None:
         take_in(tmp_path / "m", IntakeOptions())
 
 
+def cut_short(tensor: TensorProto) -> None:
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
+def to_typed(tensor: TensorProto) -> None:
+    tensor.ClearField("raw_data")
+    tensor.float_data.extend([1.0, 2.0])
+
+
+def to_unknown(tensor: TensorProto) -> None:
+    tensor.data_type = 99
+
+
+def to_negative(tensor: TensorProto) -> None:
+    tensor.dims[0] = -4
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (cut_short, r"tensor `w` has 428 bytes, its shape \[4, 3, 3, 3\] needs 432"),
+        (to_typed, r"tensor `w` cannot be read: .*reshape"),
+        (to_unknown, "tensor `w` has the element type 99, which ONNX does not know"),
+        (to_negative, r"tensor `w` has the shape \[-4, 3, 3, 3\]"),
+    ],
+)
+def test_a_tensor_that_nobody_could_read_is_refused(
+    tmp_path: Path, harm: Callable[[TensorProto], None], message: str
+) -> None:
+    model = conv_model()
+    harm(model.graph.initializer[0])
+    (tmp_path / "m").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=message):
+        take_in(tmp_path / "m", IntakeOptions())
+
+
+def test_a_size_of_minus_one_is_a_dynamic_one(tmp_path: Path) -> None:
+    model = conv_model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    (tmp_path / "m").write_bytes(model.SerializeToString())
+    assert take_in(tmp_path / "m", IntakeOptions()).model.inputs[0].shape == ("batch", 3, 8, 8)
+
+
+@pytest.mark.parametrize("size", [2**62, -7])
+def test_sizes_that_no_device_takes_are_refused(tmp_path: Path, size: int) -> None:
+    (tmp_path / "m").write_bytes(
+        make_model([helper.make_node("Relu", ["x"], ["y"])], [], (1, size)).SerializeToString()
+    )
+    with pytest.raises(ModelError, match=rf"input `x` of m has the sizes \[1, {size}\], which no device takes"):
+        take_in(tmp_path / "m", IntakeOptions())
+
+
+def test_what_a_library_says_of_a_graph_that_it_cannot_infer_is_not_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = conv_model()
+    model.graph.node[0].attribute.append(helper.make_attribute("strides", [0, 0]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4, 8, 8]))
+    (tmp_path / "m").write_bytes(model.SerializeToString())
+    assert take_in(tmp_path / "m", IntakeOptions()).model.outputs[0].name == "y"
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_invalid_graph_is_refused_with_the_checkers_reason(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(make_model([helper.make_node("Conv", ["x"], ["y"])], []).SerializeToString())
     with pytest.raises(ModelError, match=r"is not valid ONNX: .*Conv"):
