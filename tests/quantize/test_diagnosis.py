@@ -76,6 +76,18 @@ def test_noise_is_that_of_the_layer_computed_by_hand(tmp_path: Path) -> None:
     assert "weight" not in noise["add"].powers
 
 
+def test_values_whose_squares_overflow_are_named_by_layer(tmp_path: Path) -> None:
+    original = build_residual()
+    model = quantized(original, tmp_path)
+    layers = find_layers(model, "u8s8")
+    constants = {
+        key: array * (np.float32(1e25) if key[0] == "gemm" else 1)
+        for key, array in float_constants(model, Store(tmp_path)).items()
+    }
+    with pytest.raises(ModelError, match="the values around layer `gemm` are too large"):
+        measure_noise(model, layers, constants, [Batch({"x": random_samples()}, None)], 1)
+
+
 def test_what_layers_add_to_the_output_finds_the_fault_from_both_sides(tmp_path: Path) -> None:
     layers = table("weight", tmp_path, seconds=60)
     alone = {name: layer.alone_sqnr_db or np.inf for name, layer in layers.items()}

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compress.data.samples import Batch
+from compress.errors import ModelError
 from compress.model import Model
 from compress.quantize.diagnosis.probe import POWERS, Power, build_probe
 from compress.quantize.layers import FloatConstants, Layer, dequantized
@@ -64,7 +65,7 @@ def measure_noise(
         threads: Of the session.
 
     Raises:
-        ModelError: See :func:`compress.quantize.diagnosis.probe.build_probe`.
+        ModelError: See :func:`compress.quantize.diagnosis.probe.build_probe`; or a sum of squares that is not finite.
     """
     probe = build_probe(model, layers, constants)
     sums = dict.fromkeys(probe.powers, 0.0)
@@ -76,6 +77,12 @@ def measure_noise(
                 sums[key] += float(found[name])
             for layer, name in probe.peaks.items():
                 peaks[layer] = np.maximum(peaks.get(layer, 0.0), found[name])
+    for (layer_name, _), power in sums.items():
+        if not math.isfinite(power):
+            raise ModelError(
+                f"the values around layer `{layer_name}` are too large: their squares have no finite sum",
+                hint="check the weights there: a healthy network has no values of 1e18",
+            )
     nodes = {node.name: node for node in model.graph.graph}
     return {
         layer.name: Noise(
