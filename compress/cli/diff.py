@@ -1,6 +1,7 @@
 """``compress diff A B``: what changed from one report to another, and how sure that is."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def _load(report: "Report", path: Path) -> "dict[str, RawMeasurements | str]":
     for target in report.targets:
         if target.measurements is None:
             continue
-        there = (folder_of(path) / target.measurements.path).exists()
+        there = os.path.exists(folder_of(path) / target.measurements.path)  # noqa: PTH110 - a name too long is none
         absent = f"{target.measurements.path} does not lie beside {path}"
         found[target.target] = read_measurements(target.measurements, folder_of(path)) if there else absent
     return found
@@ -84,6 +85,8 @@ def _print(difference: "Difference") -> None:
     if wrap:
         console = SafeConsole(width=_WIDTH)
     console.print(Text(rows.summarize(difference), "bold"), soft_wrap=wrap)
+    for note in difference.notes:
+        console.print(Text(note), soft_wrap=wrap)
     for target in difference.targets:
         console.print()
         console.print(Text(target.target, "bold"))

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from compress.errors import ExitCode
-from compress.gate.hits import hit_table
 from compress.gate.outcome import Finding, RuleName, RuleOutcome, many, unmeasured
 from compress.gate.policy import DEFAULT_MAX_DROP_POINTS, Policy
 from compress.measure.statistics import Estimate, paired_difference, rescale, samples_to_decide
+from compress.report.hits import hit_table
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Accuracy, Measurements
 from compress.report.units import format_fraction, format_value

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from compress.errors import ExitCode
 from compress.gate.accuracy import find_missing, remedy_by_samples
-from compress.gate.hits import PairedHits, find_hits
 from compress.gate.outcome import MORE_SAMPLES, Finding, RuleName, RuleOutcome, format_limit, unmeasured
 from compress.gate.policy import Policy
 from compress.measure.statistics import Decision, Estimate, decide_family, family_p_values, score_interval
+from compress.report.hits import PairedHits, find_hits
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Measurements
 

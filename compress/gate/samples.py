@@ -4,10 +4,10 @@ import numpy as np
 
 from compress.errors import ExitCode
 from compress.gate.accuracy import find_missing
-from compress.gate.hits import find_hits
 from compress.gate.outcome import MORE_SAMPLES, Finding, RuleOutcome, format_limit, unmeasured
 from compress.gate.policy import Policy
 from compress.measure.statistics import CalibrationChange, calibration_change, proportion
+from compress.report.hits import find_hits
 from compress.report.measurements import RawMeasurements
 from compress.report.record import Measurements
 from compress.report.units import format_fraction

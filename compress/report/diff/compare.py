@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 from compress.report.diff.accuracy import compare_accuracy
 from compress.report.diff.facts import compare_facts
@@ -9,12 +10,14 @@ from compress.report.diff.latency import compare_latency, same_machine
 from compress.report.diff.layers import NOISE_DB, compare_layers
 from compress.report.diff.record import Difference, NumberChange, Side, TargetDifference, Word
 from compress.report.measurements import RawMeasurements
-from compress.report.record import Fidelity, Report, Size, TargetRecord, VerdictRecord
+from compress.report.record import Fidelity, Report, Size, Source, TargetRecord, VerdictRecord
 
 Stored = tuple[RawMeasurements | str, RawMeasurements | str]
 Raw = Mapping[str, RawMeasurements | str]
 """What was stored beside a report by target, or the reason why that cannot be used."""
 
+LEAST_SIZE: Final = 0.01
+"""Of the larger engine: what names and settings in the file take, and not the weights."""
 _ABSENT = "nothing was stored of single samples"
 
 
@@ -45,7 +48,19 @@ def compare_reports(before: Report, after: Report, raw: tuple[Raw, Raw], paths: 
         after=_side(after, paths[1], after.verdict),
         targets=tuple(targets),
         changes=compare_facts(before, after),
+        notes=_compare_sources(before.source, after.source),
     )
+
+
+def _compare_sources(before: Source, after: Source) -> tuple[str, ...]:
+    """Return what it means for every number that the reports are of two models; nothing where they are of one."""
+    if before.sha256 == after.sha256:
+        return ()
+    if (before.parameters, before.macs) == (after.parameters, after.macs):
+        return ("The model files differ and are of one size: if one network was trained twice, that is in it too.",)
+    one, other = (f"{each.path} ({each.parameters:,} parameters, {each.macs:,} MACs)" for each in (before, after))
+    told = f"The reports are of two models, {one} and {other}"
+    return (f"{told}: the differences are not those of the compression alone.",)
 
 
 def _compare_target(
@@ -82,7 +97,9 @@ def _compare_size(before: Size | None, after: Size | None) -> NumberChange | Non
     if before is None or after is None:
         return None
     first, second = before.compressed, after.compressed
-    word: Word = "equal" if first == second else "better" if second < first else "worse"
+    word: Word = "better" if second < first else "worse"
+    if abs(second - first) <= LEAST_SIZE * max(first, second):
+        word = "equal" if first == second else "about equal"
     return NumberChange(before=first, after=second, word=word)
 
 

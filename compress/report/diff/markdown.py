@@ -22,6 +22,7 @@ def render_difference(difference: Difference) -> str:
         f"# Comparison of {escape(difference.before.path)} and {escape(difference.after.path)}",
         f"**{summarize(difference)}**",
         bullets([_describe("Before", difference.before), _describe("After", difference.after)]),
+        bullets(difference.notes),
         *(block for target in difference.targets for block in _target(target)),
         "## What else changed",
         table(CHANGE_HEAD, change_rows(difference.changes)) if difference.changes else "Nothing.",

@@ -5,14 +5,15 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, JsonValue
 
 from compress.errors import ExitCode
-from compress.report.base import Fraction, Record
+from compress.report.base import ADDED_LATER, Fraction, Record
 from compress.report.record import Sha256, Status
 
 SCHEMA: Final = "compress.diff/1"
 
-Word = Literal["better", "worse", "no sure difference", "equal", "no interval", "not comparable"]
-"""What a change means: surely one way or the other, or not surely so; ``equal`` where it is the same to the bit; ``no
-interval`` where both were read once, so that nobody knows how sure the change is."""
+Word = Literal["better", "worse", "no sure difference", "about equal", "equal", "no interval", "not comparable"]
+"""What a change means: surely one way or the other, or not surely so; ``equal`` where it is the same to the bit,
+``about equal`` where it is known and too small to matter; ``no interval`` where both were read once, so that nobody
+knows how sure the change is."""
 Area = Literal["source", "data", "steps", "packages", "machine", "run"]
 
 
@@ -134,13 +135,14 @@ class TargetDifference(Record):
 
 
 class Difference(Record):
-    """The whole comparison; ``changes`` are the facts behind the numbers."""
+    """The whole comparison; ``changes`` are the facts behind the numbers, ``notes`` what holds for all of them."""
 
     schema_: Annotated[Literal["compress.diff/1"], Field(alias="schema")] = SCHEMA
     before: Side
     after: Side
     targets: tuple[TargetDifference, ...]
     changes: tuple[Change, ...]
+    notes: Annotated[tuple[str, ...], ADDED_LATER] = ()
 
     def to_json(self) -> str:
         """Return it as JSON."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.measure.statistics import score_interval
+from compress.report.hits import PairedHits, find_hits
 from compress.report.measurements import RawMeasurements
 
 ROWS_SHOWN: Final = 40
@@ -33,38 +34,24 @@ class SliceChange:
 
 def compare_slices(raw: RawMeasurements) -> list[SliceChange]:
     """Return every slice, the largest loss first; none where samples have no columns, or are not right or wrong."""
-    hits = _hits(raw)
+    hits = find_hits(raw)
     if hits is None:
         return []
     rows = [
         row
         for column, values in raw.groupings.items()
         if len(set(values.tolist())) > 1
-        for row in _compare_column(column, values, *hits)
+        for row in _compare_column(column, values, hits)
     ]
     return sorted(rows, key=lambda row: row.change)
 
 
-def _hits(raw: RawMeasurements) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """Return which samples both engines have right."""
-    before, after = raw.baseline_score, raw.compressed_score
-    if before is not None and after is not None:
-        whole = np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all()
-        return (before == 1, after == 1) if whole else None
-    label, said, says = raw.label, raw.baseline_prediction, raw.compressed_prediction
-    if label is None or said is None or says is None:
-        return None
-    return said == label, says == label
-
-
-def _compare_column(
-    column: str, values: NDArray[np.str_], before: NDArray[np.bool_], after: NDArray[np.bool_]
-) -> list[SliceChange]:
+def _compare_column(column: str, values: NDArray[np.str_], hits: PairedHits) -> list[SliceChange]:
     names, places = np.unique(values, return_inverse=True)
     totals = np.bincount(places).astype(np.float64)
     right_before, right_after, lost, gained = (
         np.bincount(places, which, len(names)).astype(np.float64)
-        for which in (before, after, before & ~after, ~before & after)
+        for which in (hits.before, hits.after, hits.lost, hits.won)
     )
     low, high = score_interval(lost, gained, totals)
     return [

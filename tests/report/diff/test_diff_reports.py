@@ -54,6 +54,32 @@ def test_what_changed_is_told_with_a_word_for_each() -> None:
     assert summarize(found) == "The verdict was PASS (0) and is now FAIL: accuracy (10)."
 
 
+@pytest.mark.parametrize(
+    ("size", "word"), [(312_000, "equal"), (313_000, "about equal"), (309_000, "about equal"), (316_000, "worse")]
+)
+def test_a_size_is_worse_or_better_from_one_percent_on(size: int, word: str) -> None:
+    second = cpu_target().model_copy(update={"size": Size(baseline=1_200_000, compressed=size)})
+    (row,) = (row for row in target_rows(compare(report(), with_target(second)).targets[0]) if row.what == "size")
+    assert (row.before, row.word) == ("312 KB", word)
+
+
+def test_reports_of_two_models_say_so_before_any_number() -> None:
+    def of(**source: object) -> Report:
+        return report().model_copy(update={"source": report().source.model_copy(update=source)})
+
+    assert compare(report(), report()).notes == ()
+    again = compare(report(), of(sha256="ef" * 32))
+    assert again.notes == (
+        "The model files differ and are of one size: if one network was trained twice, that is in it too.",
+    )
+    other = compare(report(), of(sha256="ef" * 32, path="small.pt", parameters=1234, macs=5678))
+    (note,) = other.notes
+    told = "small.pt (1,234 parameters, 5,678 MACs): the differences are not those of the compression alone."
+    assert note.endswith(told)
+    text = render_difference(other)
+    assert text.index("- The reports are of two models") < text.index("## cpu")
+
+
 def test_targets_are_matched_by_name() -> None:
     found = compare(report(cpu_target()), report(jetson_target()))
     assert [(target.target, target.before is None, target.after is None) for target in found.targets] == [
