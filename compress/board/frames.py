@@ -57,6 +57,8 @@ def read_message(stream: IO[bytes]) -> Message | None:
         head = json.loads(content[:head_length])
     except ValueError as error:
         raise BrokenFrame(content[:200].decode(errors="replace")) from error
+    if not isinstance(head, dict):
+        raise BrokenFrame(content[:200].decode(errors="replace"))
     return Message(head, content[head_length:])
 
 

@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -43,7 +44,12 @@ def main(words: list[str]) -> int:
             the seconds without a sign of life after which the agent ends by itself.
     """
     folder, lease = Path(words[0]), Path(words[1])
-    held = take_lease(lease, words[2])
+    try:
+        held = take_lease(lease, words[2])
+    except OSError as error:
+        said = f"the lease {lease} cannot be taken: {error.strerror}; whoever made it must remove it"
+        sys.stdout.write(json.dumps({"error": said, "kind": "failed"}) + "\n")
+        return BUSY
     if held is None:
         sys.stdout.write(json.dumps({"busy": lease.read_text(encoding="utf-8", errors="replace").strip()}) + "\n")
         return BUSY
@@ -64,20 +70,30 @@ def main(words: list[str]) -> int:
 
 
 def take_lease(path: Path, run: str) -> int | None:
-    """Return the open file whose lock is the lease, or None where another run holds it; a killed run's lock is gone."""
+    """Return the open file whose lock is the lease, or None where another run holds it; a killed run's lock is gone.
+
+    The file lies where everybody may write. A link that somebody put there is not followed, and only a file that is
+    this user's own and has no other name is written to.
+
+    Raises:
+        OSError: It is a link, or cannot be opened.
+    """
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        held = os.open(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        held = os.open(str(path), os.O_RDWR | os.O_CREAT | flags, 0o644)
     except PermissionError:
         # Another user's file: it can be locked, though not written.
-        held = os.open(str(path), os.O_RDONLY | os.O_CLOEXEC)
+        held = os.open(str(path), os.O_RDONLY | flags)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(held)
         return None
-    with contextlib.suppress(OSError):
-        os.ftruncate(held, 0)
-        os.write(held, run.encode())
+    found = os.fstat(held)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+        with contextlib.suppress(OSError):
+            os.ftruncate(held, 0)
+            os.write(held, run.encode())
     return held
 
 

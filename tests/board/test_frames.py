@@ -32,7 +32,9 @@ def test_a_stream_that_ends_early_has_no_message() -> None:
         assert read_message(io.BytesIO(stream.getvalue()[:length])) is None
 
 
-@pytest.mark.parametrize("text", [b"Welcome to the lab, have fun", b"\x04\0\0\0\0\0\0\0\x04\0\0\0{no}"])
+@pytest.mark.parametrize(
+    "text", [b"Welcome to the lab, have fun", b"\x04\0\0\0\0\0\0\0\x04\0\0\0{no}", b"\x04\0\0\0\0\0\0\0\x04\0\0\0[17]"]
+)
 def test_something_else_is_told(text: bytes) -> None:
     with pytest.raises(BrokenFrame):
         read_message(io.BytesIO(text))

@@ -45,7 +45,10 @@ def ssh_words(board: Board, command: Sequence[str]) -> list[str]:
         "ConnectTimeout": str(CONNECT_SECONDS),
         "ServerAliveInterval": str(_ALIVE_SECONDS),
         "ServerAliveCountMax": str(_ALIVE_COUNT),
+        # What the user's configuration says of terminals and tunnels to this host is not for a program.
         "ControlPath": "none",
+        "ClearAllForwardings": "yes",
+        "RemoteCommand": "none",
     }
     words = [*program, "-T", *board.ssh, *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
     port = ["-p", str(board.port)] if board.port is not None else []

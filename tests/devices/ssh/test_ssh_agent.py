@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import fake_jetson
@@ -369,6 +370,35 @@ def test_a_lease_outlives_nobody(tmp_path: Path) -> None:
     again = take_lease(path, "third")
     assert again is not None
     os.close(again)
+
+
+def test_a_lease_that_is_a_link_is_not_followed_and_a_file_of_two_names_not_written(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept", encoding="utf-8")
+    (tmp_path / "link").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic links"):
+        take_lease(tmp_path / "link", "run")
+    (tmp_path / "name").hardlink_to(precious)
+    held = take_lease(tmp_path / "name", "run")
+    assert held is not None
+    os.close(held)
+    assert precious.read_text(encoding="utf-8") == "kept"
+
+
+def test_a_link_in_the_leases_place_is_told(server: sshd.Server, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(TargetError, match=r"the lease .*link cannot be taken: Too many levels of symbolic links"):
+        Agent(server.board, lease=str(tmp_path / "link"))
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_commands_and_tunnels_of_the_users_configuration_are_not_the_agents(server: sshd.Server, lease: str) -> None:
+    config = server.folder / "ssh_config"
+    own = config.with_name("own_config")
+    said = "  RemoteCommand echo hello\n  LocalForward 127.0.0.1:1 127.0.0.1:2\n  ExitOnForwardFailure yes\n"
+    own.write_text(config.read_text(encoding="utf-8") + "Host *\n" + said, encoding="utf-8")
+    with Agent(replace(server.board, ssh=("-F", str(own))), lease=lease) as agent:
+        assert agent.call("facts").head["host"]["python"]
 
 
 def test_a_home_is_the_boards_and_everything_else_is_quoted(server: sshd.Server) -> None:
