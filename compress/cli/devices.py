@@ -107,9 +107,9 @@ def _describe(device: str, facts: "BoardFacts") -> "Table":
     runtimes = facts.runtimes
     rows = {
         "board": facts.board.get("name"),
-        "CPU": f"{facts.cpu}, {facts.host['cores']} cores, {facts.isa or 'an instruction set that is not known'}",
-        "memory": format_bytes(facts.host["memory_bytes"]),
-        "system": f"{facts.host['system']}, Python {facts.host['python']}",
+        "CPU": f"{facts.cpu}, {facts.host.cores} cores, {facts.isa or 'an instruction set that is not known'}",
+        "memory": format_bytes(facts.host.memory_bytes),
+        "system": f"{facts.host.system}, Python {facts.host.python}",
         "ONNX Runtime": runtimes.get("onnxruntime") or "missing: pip install onnxruntime into that Python",
         "trtexec": runtimes.get("trtexec") or "not there (only NVIDIA boards need it)",
         "L4T": facts.board.get("l4t"),

@@ -114,7 +114,7 @@ def _run_graphs(
     progress(f"{engine.target}: send to {device}", 1, 1)
     judged = take(samples, plan.options.device_samples or len(samples))
     collector = OutcomeCollector(plan.metric)
-    compressed = open_on_board(agent, engine.main.name, "accuracy", threads=facts.host["cores"])
+    compressed = open_on_board(agent, engine.main.name, "accuracy", threads=facts.host.cores)
     here = open_graph(original.to_bytes(), threads=core_count())
     with in_batches(here, original) as first, in_batches(compressed, original) as second:
         accuracy, fidelity = measure_accuracy(

@@ -7,9 +7,10 @@ from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compress.errors import ConfigError
+from compress.report.base import Count, NotNegative, Number, Positive
 from compress.report.record import Sha256
 
 NAME: Final = "board-report.json"
@@ -30,30 +31,48 @@ class Kit(_Part):
     model_sha256: Sha256
 
 
+class Host(_Part):
+    """What decides how an engine runs there, as :func:`compress.board.facts.describe_host` says it."""
+
+    python: str
+    machine: str
+    system: str
+    cpu: str | None
+    cpu_part: tuple[str | None, str | None]
+    flags: tuple[str, ...]
+    cores: Count
+    memory_bytes: Count
+    governor: str | None
+    temperature_celsius: Number | None
+    load: NotNegative | None
+    runtimes: dict[str, str]
+    compute_capabilities: tuple[str, ...]
+
+
 class BuiltEngine(_Part):
     """An engine as the board built it."""
 
     path: str
     sha256: Sha256
-    bytes: Annotated[int, Field(ge=0)]
-    build_seconds: float
+    bytes: Count
+    build_seconds: NotNegative
     built_with: Literal["trtexec", "python"]
 
 
 class Summary(_Part):
     """Latency in seconds, power in watts, energy in joules a query."""
 
-    runs: Annotated[int, Field(ge=1)]
-    p50: Annotated[float, Field(gt=0)]
-    watts: float | None = None
-    joules: float | None = None
+    runs: Annotated[Count, Field(ge=1)]
+    p50: Positive
+    watts: NotNegative | None = None
+    joules: NotNegative | None = None
 
 
 class Power(_Part):
     """Mean watts by rail and the hottest sensor while one engine ran."""
 
-    rails: dict[str, float]
-    temperature_celsius: float | None
+    rails: dict[str, Number]
+    temperature_celsius: Number | None
 
 
 class Block(_Part):
@@ -67,7 +86,7 @@ class Block(_Part):
 class StoredOutput(_Part):
     """One output of all samples: its shape, and little-endian floats in base64."""
 
-    shape: tuple[Annotated[int, Field(ge=0)], ...]
+    shape: tuple[Count, ...]
     float32: str
 
 
@@ -75,7 +94,7 @@ class LayerTime(_Part):
     """One of the engine's layers: TensorRT's name, and mean seconds in a run."""
 
     name: str
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: NotNegative
 
 
 class BoardReport(_Part):
@@ -85,12 +104,12 @@ class BoardReport(_Part):
     created: str
     kit: Kit
     board: dict[str, str | None]
-    host: dict[str, JsonValue]
+    host: Host
     engine: BuiltEngine
     original: BuiltEngine | None = None
     latency: Summary | None
     original_latency: Summary | None = None
-    seconds: dict[str, tuple[Annotated[float, Field(gt=0)], ...]] = Field(default_factory=dict)
+    seconds: dict[str, tuple[Positive, ...]] = Field(default_factory=dict)
     blocks: tuple[Block, ...] = ()
     outputs: dict[str, StoredOutput] | None = None
     layers: tuple[LayerTime, ...] | None = None

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from pydantic import ValidationError
 
 from compress.board.watch import describe_throttling
 from compress.devices.ssh.address import Board
 from compress.devices.ssh.agent import Agent
 from compress.errors import TargetError, UsageError
 from compress.machine import ARM_PARTS, Isa, isa_of
+from compress.report.board_record import Host
 from compress.report.record import Machine
 from compress.targets import Target, load_targets
 
@@ -21,36 +24,41 @@ RUNTIMES: Final = ("onnxruntime", "tensorrt")
 class BoardFacts:
     """What a board says of itself: CPU and runtimes (``host``), model and system (``board``)."""
 
-    host: Mapping[str, Any]
+    host: Host
     board: Mapping[str, str | None]
     throttled: dict[str, int]
 
     @property
     def isa(self) -> Isa | None:
         """The instruction set that decides how INT8 runs there."""
-        return isa_of(frozenset(self.host["flags"]), str(self.host["machine"]))
+        return isa_of(frozenset(self.host.flags), self.host.machine)
 
     @property
     def cpu(self) -> str:
         """The CPU's name."""
-        implementer, part = self.host["cpu_part"]
+        implementer, part = self.host.cpu_part
         arm = ARM_PARTS.get(str(part)) if implementer == "0x41" else None
-        return str(self.host["cpu"] or arm or self.host["machine"])
+        return self.host.cpu or arm or self.host.machine
 
     @property
     def runtimes(self) -> Mapping[str, str]:
         """Versions of what is installed there, and where trtexec is."""
-        return dict(self.host["runtimes"])
+        return self.host.runtimes
 
 
 def ask_facts(agent: Agent) -> BoardFacts:
     """Return what the board at the other end of a running agent says of itself.
 
     Raises:
-        TargetError: The link is gone.
+        TargetError: The link is gone, or the answer is none that this version understands.
     """
     head = agent.call("facts").head
-    return BoardFacts(head["host"], head["board"], head["throttled"])
+    try:
+        return BoardFacts(Host.model_validate(head["host"]), head["board"], head["throttled"])
+    except (ValidationError, KeyError) as error:
+        raise TargetError(
+            f"{agent.board.device} says of itself what nobody understands: {error}", hint="report it with this message"
+        ) from error
 
 
 def probe_board(board: Board) -> BoardFacts:
@@ -110,7 +118,7 @@ def _check_tensorrt(board: Board, facts: BoardFacts, target: Target) -> None:
             f"{board.device} has no trtexec, which builds and measures for {target.name}",
             hint="there: sudo apt install nvidia-jetpack (Jetson), or TensorRT with its samples",
         )
-    there = facts.host["compute_capabilities"]
+    there = facts.host.compute_capabilities
     if target.board is None and target.compute_capability not in there:
         raise TargetError(
             f"{board.device} has {'GPUs of ' + ', '.join(there) if there else 'no GPU that nvidia-smi lists'},"
@@ -144,14 +152,14 @@ def describe_board_machine(facts: BoardFacts, measured_on: str) -> Machine:
         measured_on=measured_on,
         cpu=f"{facts.cpu} ({name})" if name else facts.cpu,
         isa=facts.isa,
-        cores=host["cores"],
-        memory_bytes=host["memory_bytes"],
-        system=f"{str(host['system']).strip()}, Python {host['python']}",
-        governor=host["governor"],
-        load=host["load"],
+        cores=host.cores,
+        memory_bytes=host.memory_bytes,
+        system=f"{host.system.strip()}, Python {host.python}",
+        governor=host.governor,
+        load=host.load,
         steal=None,
-        temperature_celsius=host["temperature_celsius"],
-        virtual="hypervisor" in host["flags"] if host["flags"] else None,
+        temperature_celsius=host.temperature_celsius,
+        virtual="hypervisor" in host.flags if host.flags else None,
     )
 
 
