@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import re
 import shlex
 import subprocess
@@ -10,11 +11,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from compress.cli import COMMANDS
+from compress.cli.report import FORMATS
 from compress.errors import ExitCode
 from compress.project import load_project
 from compress.recipe import load_recipe
+from compress.report.json_file import read_report
+from compress.report.terminal import print_report
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -49,6 +54,21 @@ def test_a_command_in_a_page_is_one_that_the_program_takes(page: str, line: str)
     parser = argparse.ArgumentParser(exit_on_error=False)
     importlib.import_module(COMMANDS[words[0]][0]).add_parser(parser.add_subparsers())
     assert parser.parse_args(words) is not None
+
+
+def test_the_report_in_the_guide_is_the_reference_reports() -> None:
+    printed = io.StringIO()
+    print_report(read_report(ROOT / "reports" / "reference" / "fashion"), Console(file=printed, width=200))
+    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    shown = guide.split("## Read the report\n\n```\n")[1].split("```")[0]
+    assert shown.splitlines() == lines[: len(shown.splitlines())]
+
+
+def test_every_form_of_a_report_is_in_the_guide() -> None:
+    table = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split("| `--format` | what it is |")[1]
+    told = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.split("\n\n")[0].splitlines()[2:]))
+    assert sorted(told) == sorted(FORMATS)
 
 
 def test_the_pages_do_have_commands() -> None:
