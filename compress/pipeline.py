@@ -36,7 +36,7 @@ def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Re
     Raises:
         CompressError: Anything that the user can mend; nothing is left behind then.
     """
-    plan, guard = prepare(None if model is None else Path(model), options)
+    plan, guard, inputs = prepare(None if model is None else Path(model), options)
     with open_workspace(plan.out, resume=options.resume) as work, _logging_to(work.staging / "run.log"):
         calibration = load_if_named(plan.calibration, plan.project.folder)
         evaluation = load_if_named(plan.evaluation, plan.project.folder)
@@ -52,7 +52,7 @@ def run(model: str | Path | None, options: RunOptions, progress: Progress) -> Re
         outcomes = check_targets(records, plan.policy, raw)
         records, verdict = judge_targets(records, outcomes)
         report = guard.check_results(describe_run(plan, source, data, checked, records, verdict), work.staging)
-        write_lock(plan, data.evaluation, report, work.staging)
+        write_lock(plan, inputs, data.evaluation, report, work.staging)
         write_atomically(work.staging / "report.md", render_markdown(report).encode())
         write_atomically(work.staging / "report.html", render_page(report, raw, outcomes).encode())
         write_report(report, work.staging / "report.json")

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from compress.model import JsonValue
-from compress.runtimes.timing_cache import read_digest
+from compress.store import hash_file
 
 Size = Annotated[int, Field(gt=0)]
 
@@ -62,7 +62,7 @@ class BuildSettings:
         ranges: dict[str, JsonValue] = {name: dict(sizes) for name, sizes in sorted(self.ranges.items())}
         cache: dict[str, JsonValue] = {}
         if self.timing_cache is not None:
-            cache["timing_cache"] = {"name": self.timing_cache.name, "sha256": read_digest(self.timing_cache)}
+            cache["timing_cache"] = {"name": self.timing_cache.name, "sha256": hash_file(self.timing_cache)}
         return {"ranges": ranges, "dla": self.dla, **cache}
 
 

@@ -20,7 +20,7 @@ from compress.runtimes.sparse_weights import describe_sparsity, find_sparse
 from compress.runtimes.tensorrt_builder import CompilationError, build_plan, name_capabilities
 from compress.runtimes.tensorrt_checks import require_accepted
 from compress.runtimes.tensorrt_session import PlanSession, open_plan
-from compress.store import write_atomically
+from compress.store import hash_file, write_atomically
 from compress.targets import Target
 
 
@@ -130,7 +130,7 @@ def _build_engine(trt: ModuleType, model: Model, target: Target, folder: Path, s
 def _cache_version(settings: BuildSettings) -> dict[str, str]:
     """Return the digest of the timing cache, which an engine depends on as on TensorRT's version."""
     path = settings.timing_cache
-    return {} if path is None else {"timing_cache": f"sha256:{timing_cache.read_digest(path)}"}
+    return {} if path is None else {"timing_cache": f"sha256:{hash_file(path)}"}
 
 
 def _build_kit(model: Model, target: Target, folder: Path, settings: BuildSettings) -> Engine:

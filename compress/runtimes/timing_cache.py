@@ -9,17 +9,13 @@ loads on a GPU only, so there is none to ship with what was compiled elsewhere. 
 case: two builds with one cache may differ.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
+from compress.store import hash_file
+
 FILE: Final = "timing.cache"
 """What is written beside an engine."""
-
-
-def read_digest(path: Path) -> str:
-    """Return the SHA-256 of a timing cache in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def describe_timing_cache(path: Path | None, after: bytes | None) -> tuple[str, ...]:
@@ -33,7 +29,7 @@ def describe_timing_cache(path: Path | None, after: bytes | None) -> tuple[str, 
         return ()
     before = path.stat().st_size
     told = (
-        f"Timing cache {path.name} was read ({before:,} bytes, SHA-256 {read_digest(path)[:12]}…);"
+        f"Timing cache {path.name} was read ({before:,} bytes, SHA-256 {hash_file(path)[:12]}…);"
         f" {FILE} beside the engine has what this build knows ({len(after):,} bytes): copy it over for the next one."
     )
     return (told,)

@@ -3,16 +3,19 @@
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tomli_w
 from small_project import Compress, Outcome
 
+from compress.attempts import run_target
 from compress.intake import IntakeOptions, take_in
 from compress.prune.coupling import analyse
 from compress.prune.plan import format_plan, make_plan
 from compress.prune.prepare import prepare
+from compress.report.record import TargetRecord
 from compress.store import hash_file
 
 FLAGS = ("--target", "reference/board.toml", "--latency-seconds", "0.1", "--max-drop", "100")
@@ -62,6 +65,26 @@ def test_another_pruning_plan_is_refused_before_the_first_step(
     assert done.code == 2
     assert f"plans/cut.json, which {LOCK} names, does not exist" in done.err
     assert "its path starts at the working folder" in done.err
+
+
+def test_a_lock_has_what_files_said_when_the_run_began(
+    compress: Compress, project: Path, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, first = project / "reference" / "board.toml", hash_file(plan)
+    before = hash_file(board)
+
+    def run_and_edit(*arguments: Any) -> TargetRecord:
+        record = run_target(*arguments)
+        plan.unlink()
+        board.write_text(board.read_text() + "# edited meanwhile\n")
+        return record
+
+    monkeypatch.setattr("compress.pipeline.run_target", run_and_edit)
+    done = compress("run", "model.onnx", *FLAGS, "--recipe", "replay.toml")
+    assert done.code == 0, done.err
+    lock = tomllib.loads((project / LOCK).read_text())
+    assert lock["recipe"]["files"] == {"plans/cut.json": first}
+    assert lock["targets"][0]["sha256"] == before != hash_file(board)
 
 
 def test_a_lock_without_digests_of_files_is_still_read(compress: Compress, project: Path, plan: Path) -> None:

@@ -36,7 +36,7 @@ def check_file(path: Path, wanted: object, place: str, *, gone: str = "put it ba
     """
     if not path.is_file():
         raise ConfigError(f"{path}, which {place} names, does not exist", hint=gone)
-    found = _hash(path)
+    found = hash_input(path)
     if found != wanted:
         raise ConfigError(
             f"{path} has the SHA-256 {found[:_SHOWN]}…, {place} says {str(wanted)[:_SHOWN]}…",
@@ -44,9 +44,16 @@ def check_file(path: Path, wanted: object, place: str, *, gone: str = "put it ba
         )
 
 
-def _hash(path: Path) -> str:
+def hash_input(path: Path) -> str:
+    """Return the SHA-256 of a file that goes into a run.
+
+    Raises:
+        ConfigError: It is not there, or cannot be read.
+    """
     try:
         return hash_file(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist", hint="check the path") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
 
@@ -61,7 +68,7 @@ def check_model(model: Path, lock: Lock, options: RunOptions, place: str) -> Non
     """
     if not model.exists():
         raise ModelError(f"{model} does not exist", hint="say where it is now: compress run MODEL --locked LOCK")
-    if model.is_file() and (found := _hash(model)) != lock.model.sha256:
+    if model.is_file() and (found := hash_input(model)) != lock.model.sha256:
         raise ModelError(
             f"{model} has the SHA-256 {found}, {place} says {lock.model.sha256}",
             hint=f"give the model of the lock: compress run MODEL --locked LOCK; {ANEW}",

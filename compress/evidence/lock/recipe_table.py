@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.errors import ConfigError, suggest
-from compress.evidence.lock.inputs import check_file
+from compress.evidence.lock.inputs import check_file, hash_input
 from compress.model import JsonValue
 from compress.recipe import STEPS, PlannedStep, Recipe, plan_step
-from compress.store import hash_file
 
 _ORDER = ("steps", "attempts")
 _NEEDED = ("name", "contest", "stated")
@@ -17,10 +16,14 @@ _KNOWN = (*_ORDER, *_NEEDED, _FILES)
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, JsonValue]:
-    """Return the whole recipe as a table, with the SHA-256 of the files that its steps name."""
+    """Return the whole recipe as a table, with the SHA-256 of the files that its steps name.
+
+    Raises:
+        ConfigError: Such a file is not there.
+    """
     _, known = recipe.by_key()
     files: dict[str, JsonValue] = {
-        path.as_posix(): hash_file(path) for step in known.values() for path in step.settings.files()
+        path.as_posix(): hash_input(path) for step in known.values() for path in step.settings.files()
     }
     digests: dict[str, JsonValue] = {_FILES: files} if files else {}
     stated: dict[str, JsonValue] = {

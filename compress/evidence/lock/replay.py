@@ -24,6 +24,7 @@ from compress.evidence.lock.inputs import (
 )
 from compress.evidence.lock.recipe_table import read_recipe
 from compress.evidence.lock.schema import FILE_NAME, Lock, read_lock
+from compress.evidence.lock.write import LockInputs, read_inputs
 from compress.gate import make_policy
 from compress.intake import Intake
 from compress.options import Choice, Plan, RunOptions, default_out, from_working_folder, load_run_targets, resolve
@@ -105,8 +106,8 @@ class Guard:
         return report.model_copy(update={"source": report.source.model_copy(update={"notes": notes})})
 
 
-def prepare(model: Path | None, options: RunOptions) -> tuple[Plan, Guard]:
-    """Return the plan of a run and what guards it; mistakes in flags and files are found before anything is written.
+def prepare(model: Path | None, options: RunOptions) -> tuple[Plan, Guard, LockInputs]:
+    """Return the plan of a run, what guards it, and what its files say now; nothing has been written yet.
 
     Raises:
         CompressError: A file is missing, a name is unknown, a value is out of range, or the lock is of other inputs.
@@ -114,12 +115,14 @@ def prepare(model: Path | None, options: RunOptions) -> tuple[Plan, Guard]:
     if options.locked is None:
         if model is None:
             raise UsageError("no model given", hint="compress run MODEL --target NAME")
-        return resolve(model, options), Guard()
+        plan = resolve(model, options)
+        return plan, Guard(), read_inputs(plan)
     lock, place = read_lock(options.locked), str(options.locked)
     notes = _check_versions(lock, place, lenient=options.allow_other_versions)
     model = model or options.locked.parent / lock.model.path
     check_model(model, lock, options, place)
-    return _plan(model, lock, options), Guard(lock, place, options.allow_other_versions, notes)
+    plan = _plan(model, lock, options)
+    return plan, Guard(lock, place, options.allow_other_versions, notes), read_inputs(plan)
 
 
 def _check_versions(lock: Lock, place: str, *, lenient: bool) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from compress.runtimes.engine_files import write_graph
 from compress.runtimes.kit.archive import NAME, pack_board
 from compress.runtimes.shape_profile import MAX_BATCH, ShapeRange, profile_shapes
 from compress.runtimes.sparse_weights import find_sparse
-from compress.runtimes.timing_cache import FILE, read_digest
+from compress.runtimes.timing_cache import FILE
 from compress.store import hash_file, write_atomically
 from compress.targets import Target
 
@@ -51,7 +51,7 @@ def write_kit(model: Model, target: Target, folder: Path, settings: BuildSetting
         "workspace_mib": target.memory.bytes // _WORKSPACE_SHARE // 2**20 if target.memory else None,
         "sparse": bool(find_sparse(model, target)),
         "dla": plan_dla(model, settings),
-        "timing_cache": None if settings.timing_cache is None else read_digest(settings.timing_cache),
+        "timing_cache": None if settings.timing_cache is None else hash_file(settings.timing_cache),
         "inputs": _describe_inputs(model, shapes),
     }
     readme = Template((_HERE / "README.template.md").read_text(encoding="utf-8")).substitute(
