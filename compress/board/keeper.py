@@ -29,6 +29,8 @@ from .service import Service
 
 SOCKET = "agent.sock"
 ENDED = "ended.json"
+FOLDERS = "edge-compress-run-"
+"""How the names of agents' folders begin, beside which anything else may lie."""
 BUSY = 3
 """Exit code: another run has the board."""
 
@@ -92,18 +94,20 @@ def take_lease(path: Path, run: str) -> int | None:
     found = os.fstat(held)
     if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
         with contextlib.suppress(OSError):
+            # Whatever the umask: who cannot open it could not take the lease, ever.
+            os.fchmod(held, 0o644)
             os.ftruncate(held, 0)
             os.write(held, run.encode())
     return held
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what killed runs left beside this one's folder; the lease says that none of them is alive."""
-    for other in folder.parent.glob("run-*"):
-        if other != folder:
-            with contextlib.suppress(Failed):
-                restore(other / STATE)
-            shutil.rmtree(str(other), ignore_errors=True)
+    """Remove what this user's killed runs left beside this one's folder; the lease says that none of them is alive."""
+    for other in folder.parent.glob(f"{FOLDERS}*"):
+        found = other.lstat()
+        # Root would write what another user's file of clocks says.
+        if other != folder and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            remove(other)
 
 
 def _detach() -> None:
@@ -157,14 +161,24 @@ def _outlive(alive: int, folder: Path) -> None:
 
 def clean(folder: Path) -> None:
     """Give the clocks back and remove the folder, and its parent where nothing else is in it."""
+    os.chdir("/")
+    remove(folder)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
+
+
+def remove(folder: Path) -> None:
+    """Give the clocks back and remove a folder; clocks that the board does not take are left to the next run."""
     try:
         restore(folder / STATE)
     except Failed as failure:
         sys.stderr.write(f"{failure}\n")
-    os.chdir("/")
+        for path in folder.iterdir():
+            if path.name != STATE:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        return
     shutil.rmtree(str(folder), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder.parent.rmdir()
 
 
 class Keeper:
@@ -193,12 +207,12 @@ class Keeper:
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            with self._lock:
-                previous, self._connection = self._connection, connection
-                self._stream = connection.makefile("wb")
-            if previous is not None:
+            if self._connection is not None:
+                # An answer that is being written to a link that stands still must end before the lock is free.
                 with contextlib.suppress(OSError):
-                    previous.shutdown(socket.SHUT_RDWR)
+                    self._connection.shutdown(socket.SHUT_RDWR)
+            with self._lock:
+                self._connection, self._stream = connection, connection.makefile("wb")
             threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
 
     def _listen(self, connection: socket.socket) -> None:

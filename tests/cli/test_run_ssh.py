@@ -153,7 +153,7 @@ def test_the_clocks_are_given_back_where_the_run_is_killed(
     words = [sys.executable, "-m", "compress", "run", "model.onnx", "--target", "jetson", "--device", "lab"]
     process = subprocess.Popen([*words, "--lock-clocks"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: clocks(tmp_path) == "locked", seconds=90)
-    mine = f"{server.base}/run-".encode()
+    mine = f"{server.base}/edge-compress-run-".encode()
     words_of = {int(path.name): read_words(path) for path in Path("/proc").glob("[0-9]*")}
     agents = [number for number, said in words_of.items() if mine in said and b"board.pyz\0start" in said]
     assert len(agents) == 2

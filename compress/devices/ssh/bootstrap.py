@@ -27,7 +27,7 @@ def give_up(**answer):
     sys.exit(0)
 try:
     os.makedirs(base, 0o700, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="run-", dir=base)
+    folder = tempfile.mkdtemp(prefix="edge-compress-run-", dir=base)
     content = sys.stdin.buffer.read(int(size))
     if hashlib.sha256(content).hexdigest() != sha256:
         give_up(error="the agent did not arrive whole", kind="damaged")

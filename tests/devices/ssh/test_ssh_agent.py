@@ -182,12 +182,22 @@ def test_a_board_is_one_runs_at_a_time(server: sshd.Server, lease: str) -> None:
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(server: sshd.Server, lease: str) -> None:
-    stale = server.base / "run-killed"
+    stale = server.base / "edge-compress-run-killed"
     stale.mkdir(parents=True)
     (stale / "model.onnx").write_bytes(b"left")
     with Agent(server.board, lease=lease):
         assert not stale.exists()
     assert_nothing_is_left(server)
+
+
+def test_what_else_lies_in_the_chosen_folder_stays(server: sshd.Server, lease: str, tmp_path: Path) -> None:
+    trained = server.base / "run-1" / "weights.pt"
+    trained.parent.mkdir(parents=True)
+    trained.write_bytes(b"weeks of work")
+    (server.base / "edge-compress-run-link").symlink_to(trained.parent)
+    with Agent(server.board, lease=lease):
+        pass
+    assert trained.read_bytes() == b"weeks of work"
 
 
 def test_a_key_that_is_not_known_there_is_told(server: sshd.Server, lease: str) -> None:
