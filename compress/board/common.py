@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +47,20 @@ def run_logged(command: list[str], log: Path) -> str | None:
     with log.open("wb") as file:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, cwd=str(log.parent), check=False)  # noqa: S603
     return log.read_text(encoding="utf-8", errors="replace") if done.returncode == 0 else None
+
+
+def run_watched(command: list[str], log: Path, mark: bytes) -> tuple[str | None, float | None]:
+    """Return what :func:`run_logged` does, and when the command first printed a mark (monotonic seconds)."""
+    moment = None
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=str(log.parent))  # noqa: S603
+        with process:
+            assert process.stdout is not None  # noqa: S101 a pipe
+            for line in process.stdout:
+                if moment is None and mark in line:
+                    moment = time.monotonic()
+                file.write(line)
+    return (log.read_text(encoding="utf-8", errors="replace") if process.returncode == 0 else None), moment
 
 
 def print_of(command: list[str], seconds: float = 20.0) -> str | None:

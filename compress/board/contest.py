@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import trtexec
 from .common import Failed
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 ROUNDS = 4
 """Of two engines each is measured so often, in turn (A B, B A, …), for a share of the seconds each time."""
+
+
+class Run(NamedTuple):
+    """One run of trtexec on an engine: its latencies, the power meanwhile (or None), and what slowed the board down."""
+
+    engine: str
+    block: Block
+    power: dict[str, Any] | None
+    throttled: list[str]
 
 
 def measure(
@@ -30,8 +39,7 @@ def measure(
     """
     order = _order(engines)
     share = trtexec.SECONDS * len(engines) / len(order)
-    blocks: list[dict[str, Any]] = []
-    found: dict[str, list[Block]] = {name: [] for name in engines}
+    found: list[Run] = []
     try:
         with Watch() as watch:
             for number, name in enumerate(order):
@@ -39,21 +47,24 @@ def measure(
                 before, start = read_throttling(), time.monotonic()
                 block = trtexec.measure(program, kit, folder, engine=name, seconds=share)
                 slowed = describe_throttling(before, read_throttling())
-                # The warm-up and the loading come first: power is that of the measured seconds.
-                power = watch.summarize(max(start, time.monotonic() - share), time.monotonic())
-                found[name].append(block)
+                # Loading and the warm-up come first, giving the engine back last: power is that of the queries.
+                end = block.ended or time.monotonic()
+                power = watch.summarize(max(start, end - share), end)
+                found.append(Run(name, block, power, slowed))
                 progress("latency", number + 1, len(order))
-                blocks.append({"engine": name, "queries": len(block.seconds), "power": power, "throttled": slowed})
     except Failed as failure:
         return {"latency": None, "notes": [str(failure)]}
-    kept = {name: _without_throttled(name, found[name], blocks) for name in engines}
-    warnings = [line for name in engines for block in found[name] for line in block.warnings]
+    kept = {name: _without_throttled([run for run in found if run.engine == name]) for name in engines}
+    warnings = [line for run in found for line in run.block.warnings]
     return {
-        "latency": summarize(kept[engines[-1]], _power(blocks, engines[-1])),
-        "original_latency": summarize(kept[engines[0]], _power(blocks, engines[0])) if len(engines) > 1 else None,
-        "seconds": {name: [second for block in kept[name] for second in block.seconds] for name in engines},
-        "blocks": blocks,
-        "notes": [*dict.fromkeys(warnings), *_describe_blocks(blocks)],
+        "latency": summarize(kept[engines[-1]]),
+        "original_latency": summarize(kept[engines[0]]) if len(engines) > 1 else None,
+        "seconds": {name: [second for run in kept[name] for second in run.block.seconds] for name in engines},
+        "blocks": [
+            {"engine": run.engine, "queries": len(run.block.seconds), "power": run.power, "throttled": run.throttled}
+            for run in found
+        ],
+        "notes": [*dict.fromkeys(warnings), *_describe_throttled(found)],
     }
 
 
@@ -64,35 +75,33 @@ def _order(engines: list[str]) -> list[str]:
     return [name for turn in range(ROUNDS) for name in (forth if turn % 2 == 0 else back)]
 
 
-def _without_throttled(name: str, found: list[Block], blocks: list[dict[str, Any]]) -> list[Block]:
-    """Return the blocks in which the board kept its clocks; all of them where it never did."""
-    states = [block["throttled"] for block in blocks if block["engine"] == name]
-    steady = [block for block, throttled in zip(found, states) if not throttled]  # noqa: B905 Python 3.8
-    return steady or found
+def _without_throttled(runs: list[Run]) -> list[Run]:
+    """Return the runs in which the board kept its clocks; all of them where it never did."""
+    return [run for run in runs if not run.throttled] or runs
 
 
-def _power(blocks: list[dict[str, Any]], name: str) -> float | None:
-    """Return the mean watts of the module while an engine ran, or None where it was not measured."""
-    sampled = [b["power"] for b in blocks if b["engine"] == name and b["power"] and b["power"]["watts"] is not None]
-    queries = sum(power["samples"] for power in sampled)
-    return sum(power["watts"] * power["samples"] for power in sampled) / queries if queries else None
+def _power(runs: list[Run]) -> float | None:
+    """Return the mean watts of the module over all samples of these runs, or None where it was not measured."""
+    sampled = [run.power for run in runs if run.power is not None and run.power["watts"] is not None]
+    samples = sum(power["samples"] for power in sampled)
+    return sum(power["watts"] * power["samples"] for power in sampled) / samples if samples else None
 
 
-def _describe_blocks(blocks: list[dict[str, Any]]) -> list[str]:
-    slowed = [(number, block) for number, block in enumerate(blocks, start=1) if block["throttled"]]
+def _describe_throttled(runs: list[Run]) -> list[str]:
+    slowed = [run for run in runs if run.throttled]
     if not slowed:
         return []
-    what = sorted({reason for _, block in slowed for reason in block["throttled"]})
-    whole = len(slowed) == len(blocks)
-    left_out = "" if whole else ": those runs are left out of the latency"
-    return [f"THROTTLED ({', '.join(what)}) in {len(slowed)} of {len(blocks)} runs{left_out}"]
+    what = sorted({reason for run in slowed for reason in run.throttled})
+    left_out = "" if len(slowed) == len(runs) else ": those runs are left out of the latency"
+    return [f"THROTTLED ({', '.join(what)}) in {len(slowed)} of {len(runs)} runs{left_out}"]
 
 
-def summarize(blocks: list[Block], watts: float | None) -> dict[str, Any]:
+def summarize(runs: list[Run]) -> dict[str, Any]:
     """Return percentiles in seconds over all queries, queries a second, watts and joules a query (None unmeasured)."""
-    seconds = sorted(second for block in blocks for second in block.seconds)
-    gpu = sorted(second for block in blocks for second in block.gpu_seconds)
-    throughput = sum(block.throughput for block in blocks) / len(blocks)
+    seconds = sorted(second for run in runs for second in run.block.seconds)
+    gpu = sorted(second for run in runs for second in run.block.gpu_seconds)
+    throughput = sum(run.block.throughput for run in runs) / len(runs)
+    watts = _power(runs)
     return {
         "batch": 1,
         "runs": len(seconds),

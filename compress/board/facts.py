@@ -37,10 +37,14 @@ def describe_board(tensorrt: str | None) -> dict[str, str | None]:
 
 
 def power_mode() -> str | None:
-    """Return what ``nvpmodel -q`` says (``"NV Power Mode: MAXN_SUPER 2"``), or None where there is no such program."""
+    """Return the power mode that ``nvpmodel -q`` names (``"MAXN_SUPER"``), or None where there is no such program.
+
+    The line may stand between others about the fan, and errors about what only root may read.
+    """
     program = shutil.which("nvpmodel")
     said = print_of([program, "-q"]) if program is not None else None
-    return " ".join(said.split()) if said else None
+    found = re.search(r"NV Power Mode: *(\S.*)", said or "")
+    return found.group(1).strip() if found else None
 
 
 def jetpack() -> str | None:

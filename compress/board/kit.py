@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
         if unknown:
             raise Failed(f"unknown flag {unknown[0]}: run.sh takes --lock-clocks only")
         report = make_report(folder, lock_clocks="--lock-clocks" in words, progress=_tell)
-    except Failed as failure:
+    except (Failed, OSError) as failure:
         sys.stderr.write(f"run.sh: {failure}\n")
         return FAILED
     text = json.dumps(report, indent=2, sort_keys=True) + "\n"

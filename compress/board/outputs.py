@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from array import array
 from pathlib import Path
@@ -13,7 +14,7 @@ from . import trtexec
 from .common import run_logged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 BATCH_OUTPUT = "outputs.json"
 
@@ -41,13 +42,27 @@ def compute_outputs(
         arguments = trtexec.compute_arguments(kit, shapes_now, files, BATCH_OUTPUT)
         if run_logged([program, *arguments], folder / "outputs.log") is None:
             return None, [f"trtexec fails on the samples from {start} on (outputs.log): accuracy is not measured"]
-        for entry in json.loads((folder / BATCH_OUTPUT).read_text(encoding="utf-8")):
-            shape = [int(each) for each in entry["dimensions"].split("x")]
-            each = len(entry["values"]) // shape[0]
-            found.setdefault(entry["name"], array("f")).extend(entry["values"][: wanted * each])
-            shapes[entry["name"]] = [count, *shape[1:]]
+        try:
+            for name, shape, values in _read_outputs(folder / BATCH_OUTPUT):
+                each = len(values) // shape[0]
+                found.setdefault(name, array("f")).extend(values[: wanted * each])
+                shapes[name] = [count, *shape[1:]]
+        except (ValueError, KeyError, TypeError, ZeroDivisionError):
+            return None, [f"trtexec's {BATCH_OUTPUT} is not understood: accuracy is not measured"]
     progress("samples", count, count)
     return {name: {"shape": shapes[name], "float32": _encode(values)} for name, values in found.items()}, []
+
+
+def _read_outputs(path: Path) -> Iterator[tuple[str, list[int], list[float]]]:
+    """Yield name, shape and values of each output; what is no number is written as C++ prints it."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        text = re.sub(r"(?<=[\[,] )-?nan(?=\s*[,\]])", "NaN", text)
+        entries = json.loads(re.sub(r"(?<=[\[,] )(-?)inf(?=\s*[,\]])", r"\1Infinity", text))
+    for entry in entries:
+        yield entry["name"], [int(each) for each in entry["dimensions"].split("x")], entry["values"]
 
 
 def _write_batch(kit: dict[str, Any], folder: Path, start: int, wanted: int, size: int) -> dict[str, str]:
@@ -65,7 +80,6 @@ def _write_batch(kit: dict[str, Any], folder: Path, start: int, wanted: int, siz
 
 
 def _encode(values: array[float]) -> str:
-
     if sys.byteorder == "big":
         values.byteswap()
     return base64.b64encode(values.tobytes()).decode("ascii")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import dla
-from .common import Failed, run_logged
+from .common import Failed, run_logged, run_watched
 
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 GRAPH = "model.onnx"
@@ -18,6 +18,9 @@ TIMING_CACHE = "timing.cache"
 TIMES = "times.json"
 WARM_UP_MILLISECONDS = 1000
 SECONDS = 10.0
+
+_MEASURED = b"] Warmup completed"
+"""Begins trtexec's summary, once all queries are done."""
 
 _ELEMENT_BYTES = {"int32": 4, "int64": 8, "bool": 1, "uint8": 1, "int8": 1}
 
@@ -30,12 +33,15 @@ class Block(NamedTuple):
         gpu_seconds: Of each query, the compute alone.
         throughput: Queries a second.
         warnings: What trtexec warns of.
+        ended: When the last query was done, in monotonic seconds; None where trtexec did not tell. Writing the times
+            and giving the engine back come after it.
     """
 
     seconds: list[float]
     gpu_seconds: list[float]
     throughput: float
     warnings: list[str]
+    ended: float | None
 
 
 def find_trtexec() -> str | None:
@@ -166,24 +172,33 @@ def measure(trtexec: str, kit: dict[str, Any], folder: Path, *, engine: str, sec
     """
     _write_zeros(kit, folder)
     (folder / TIMES).write_text("[]", encoding="utf-8")
-    log = run_logged([trtexec, *measure_arguments(kit, engine=engine, seconds=seconds)], folder / "measure.log")
+    command = [trtexec, *measure_arguments(kit, engine=engine, seconds=seconds)]
+    log, ended = run_watched(command, folder / "measure.log", _MEASURED)
     if log is None:
         raise Failed(f"trtexec built {engine} and failed to run it (measure.log): latency is not measured")
-    throughput = re.search(r"\] Throughput: ([0-9.eE+-]+) qps", log)
-    # The trace has the warm-up's queries too.
-    trace = [
-        query
-        for query in json.loads((folder / TIMES).read_text(encoding="utf-8"))
-        if query.get("startComputeMs", WARM_UP_MILLISECONDS) >= WARM_UP_MILLISECONDS
-    ]
+    throughput = re.search(r"\] Throughput: (\d[0-9.eE+-]*) qps", log)
+    trace = _read_times(folder / TIMES)
     if throughput is None or not trace:
         raise Failed("trtexec printed no performance summary (measure.log): latency is not measured")
     return Block(
-        [query["latencyMs"] / 1000 for query in trace],
-        [query["computeMs"] / 1000 for query in trace],
+        [whole for whole, _ in trace],
+        [compute for _, compute in trace],
         float(throughput.group(1)),
         [f"trtexec: {line}" for line in re.findall(r"\[W\] \* (.*)", log)],
+        ended,
     )
+
+
+def _read_times(path: Path) -> list[tuple[float, float]]:
+    """Return the seconds of each query and of its compute; the trace has the warm-up's queries too."""
+    try:
+        return [
+            (query["latencyMs"] / 1000, query["computeMs"] / 1000)
+            for query in json.loads(path.read_text(encoding="utf-8"))
+            if query.get("startComputeMs", WARM_UP_MILLISECONDS) >= WARM_UP_MILLISECONDS
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Failed(f"trtexec's {path.name} is not understood: latency is not measured") from error
 
 
 def _write_zeros(kit: dict[str, Any], folder: Path) -> None:

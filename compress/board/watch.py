@@ -16,10 +16,16 @@ from . import facts
 from .common import print_of, read_text
 
 INTERVAL_MILLISECONDS = 100
-TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN_SYS_5V0", "VDD_IN_VAL")
-"""Rails that carry what the whole module draws. Source: NVIDIA, Jetson Linux Developer Guide, power monitors."""
-# AGX boards measure no total: it is the sum of what feeds the module. Source: the same, AGX Orin's INA3221 channels.
-_SUMMED = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0")
+TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")
+"""Rails that carry what the whole module draws; on AGX Thor (VIN) the carrier board's share too. Source: NVIDIA, Jetson
+Linux Developer Guide, power monitors; lines of tegrastats that users of Thor published."""
+# AGX Orin and Xavier measure no total: it is the sum of what feeds the module. Source: the same, INA3221 channels.
+_SUMMED = (
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
+)
+_RAIL = re.compile(r"\b((?:VDD|VIN|POM|CV|GPU|CPU|SOC|SYS5V)[A-Z0-9_]*) (-?\d+)(?:mW\b|/-?\d+\b)")
+_SENSOR = re.compile(r"\b(\w+)@(-?\d+(?:\.\d+)?)C")
 
 
 class Sample(NamedTuple):
@@ -98,14 +104,12 @@ class Watch:
 def parse_tegrastats(line: str) -> tuple[dict[str, float], float | None]:
     """Return watts by rail and the hottest sensor of one line of ``tegrastats``.
 
-    Both forms are read: ``VDD_IN 4521mW/4498mW`` (momentary, average) and, before JetPack 5, ``VDD_IN 3902/3611``.
+    All forms are read: ``VDD_IN 4521mW/4498mW`` (momentary, average; since JetPack 7.2 the maximum too) and, before
+    JetPack 5, ``VDD_IN 3902/3611``. A sensor near zero may read below it.
     """
-    rails = {
-        name: int(now) / 1000
-        for name, now in re.findall(r"\b((?:VDD|VIN|POM|CV|GPU|CPU|SOC|SYS5V)[A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?", line)
-    }
+    rails = {name: int(now) / 1000 for name, now in _RAIL.findall(line)}
     # PMIC reports a constant 100 °C: a placeholder. Source: NVIDIA, tegrastats utility, PMIC sensor.
-    degrees = [float(value) for name, value in re.findall(r"\b(\w+)@(-?[0-9.]+)C", line) if name.upper() != "PMIC"]
+    degrees = [float(value) for name, value in _SENSOR.findall(line) if name.upper() != "PMIC"]
     # A sensor of a part that is switched off reads -256.
     sane = [value for value in degrees if value > -100]
     return rails, max(sane) if sane else None
@@ -113,11 +117,9 @@ def parse_tegrastats(line: str) -> tuple[dict[str, float], float | None]:
 
 def total_watts(rails: dict[str, float]) -> float | None:
     """Return what the module draws, from its input rail or, where it measures none, from the rails that feed it."""
-    if all(name in rails for name in _SUMMED):
-        return sum(rails[name] for name in _SUMMED)
-    for name in TOTAL_RAILS:
-        if name in rails:
-            return rails[name]
+    for names in (*((name,) for name in TOTAL_RAILS), *_SUMMED):
+        if all(name in rails for name in names):
+            return sum(rails[name] for name in names)
     return None
 
 

@@ -34,7 +34,10 @@ from compress.runtimes.variants import RanNode
 
 _BATCH: Final = 64
 _MOST_ROUNDS: Final = 5000
-_METHOD: Final = "mean of the module's input rails while the engine ran (tegrastats), warm-up included"
+_NO_METHOD: Final = "not measured: no tegrastats there that tells what the module draws"
+_METHOD: Final = (
+    "mean of the module's input rails in the measured seconds (tegrastats); what it draws idle is part of it"
+)
 
 
 class RecordedSession:
@@ -163,6 +166,7 @@ def _thin(seconds: Sequence[float], rounds: int) -> list[float]:
 
 def _energy(report: BoardReport) -> Energy | None:
     mine = [block for block in report.blocks if block.engine == ENGINE]
+    heat = [block.power.temperature_celsius for block in mine if block.power and block.power.temperature_celsius]
     throttled = tuple(sorted({reason for block in report.blocks for reason in block.throttled}))
     latency, original = report.latency, report.original_latency
     if latency is None or (latency.watts is None and not throttled):
@@ -173,14 +177,15 @@ def _energy(report: BoardReport) -> Energy | None:
         baseline_watts=original.watts if original else None,
         compressed_watts=latency.watts,
         rails=_mean_rails(mine),
-        temperature_celsius=max((b.power.temperature_celsius or 0.0 for b in mine if b.power), default=None),
+        temperature_celsius=max(heat, default=None),
         throttled=throttled,
-        method=_METHOD if latency.watts is not None else "not measured: the board has no tegrastats",
+        method=_METHOD if latency.watts is not None else _NO_METHOD,
     )
 
 
 def _mean_rails(blocks: Sequence[Block]) -> dict[str, float]:
-    sampled = [block.power.rails for block in blocks if block.power is not None]
+    steady = [block for block in blocks if not block.throttled] or blocks
+    sampled = [block.power.rails for block in steady if block.power is not None]
     names = sorted({name for rails in sampled for name in rails})
     return {name: float(np.mean([rails[name] for rails in sampled if name in rails])) for name in names}
 

@@ -299,9 +299,23 @@ def test_trtexec_is_found_where_jetpack_puts_it(tmp_path: Path, monkeypatch: pyt
     assert trtexec.find_trtexec() == str(program)
 
 
-def test_the_power_mode_is_what_nvpmodel_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [
+        ("NV Power Mode: 15W\n0\n", "15W"),
+        (
+            "NV Fan Mode:quiet\nNV Power Mode: MODE_15W_DESKTOP\n7\nNVPM ERROR: failed to read PARAM EMC\n",
+            "MODE_15W_DESKTOP",
+        ),
+        ("NVPM WARN: fan mode is not set!\nNV Power Mode: MAXN\n0\n", "MAXN"),
+        ("NVPM ERROR: no config\n", None),
+    ],
+)
+def test_the_power_mode_is_what_nvpmodel_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, mode: str | None
+) -> None:
     program = tmp_path / "nvpmodel"
-    program.write_text("#!/bin/sh\necho 'NV Power Mode: 15W'\necho 0\n", encoding="utf-8")
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}END\n", encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert facts.describe_board(None)["power_mode"] == "NV Power Mode: 15W 0"
+    assert facts.describe_board(None)["power_mode"] == mode

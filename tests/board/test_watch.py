@@ -23,15 +23,45 @@ AGX = (
     " VDD_GPU_SOC 9600mW/9000mW VDD_CPU_CV 1200mW/1100mW VIN_SYS_5V0 4400mW/4300mW VDDQ_VDD2_1V8AO 600mW/500mW"
 )
 
+AGX_XAVIER = (
+    "RAM 2222/15692MB (lfb 3251x4MB) CPU [1%@1190,1%@1190] EMC_FREQ 0% GR3D_FREQ 0% AO@32.5C GPU@32C Tboard@32C"
+    " Tdiode@34.75C PMIC@100C GPU 0/0 CPU 216/216 SOC 864/864 CV 0/0 VDDRQ 144/144 SYS5V 1889/1889"
+)
+THOR = (
+    "RAM 26063/125772MB (lfb 35x4MB) CPU [2%@972] cpu@39.812C tj@39.906C soc012@38.812C"
+    " VDD_GPU -392mW/-392mW VDD_CPU_SOC_MSS 3924mW/3835mW VIN_SYS_5V0 5064mW/5055mW VIN 15004mW/15096mW"
+)
+THOR_LOADED = (
+    "RAM 8353/125749MB (lfb 31x4MB) CPU [90%@2601,off] GR3D_FREQ 87%@[1574,1574,1574] cpu@58.25C/61.75C"
+    " tj@66.625C/66.625C VDD_GPU 37939mW/8660mW/37939mW"
+    " VIN_SYS_5V0 15486mW/7424mW/15486mW VIN 124486mW/36487mW/124486mW"
+)
+
 
 @pytest.mark.parametrize(
     ("line", "watts", "hottest"),
-    [(fake_jetson.TEGRASTATS, 6.626, 50.562), (XAVIER, 3.902, 35.0), (NANO, 3.478, 28.0), (AGX, 15.2, 52.0)],
+    [
+        (fake_jetson.TEGRASTATS, 6.626, 50.562),
+        (XAVIER, 3.902, 35.0),
+        (NANO, 3.478, 28.0),
+        (AGX, 15.2, 52.0),
+        (AGX_XAVIER, 3.113, 34.75),
+        (THOR, 15.004, 39.906),
+        (THOR_LOADED, 124.486, 66.625),
+    ],
 )
 def test_watts_and_heat_are_read_from_every_generations_line(line: str, watts: float, hottest: float) -> None:
     rails, heat = parse_tegrastats(line)
     assert total_watts(rails) == pytest.approx(watts)
     assert heat == hottest
+
+
+def test_a_rail_that_reads_below_zero_counts_as_it_is() -> None:
+    assert parse_tegrastats(THOR)[0]["VDD_GPU"] == -0.392
+
+
+def test_a_five_volt_rail_alone_is_no_total() -> None:
+    assert total_watts({"VDD_GPU": 3.5, "VDD_CPU_SOC_MSS": 7.9, "VIN_SYS_5V0": 7.6}) is None
 
 
 def test_a_line_that_is_none_gives_nothing() -> None:

@@ -166,7 +166,8 @@ def describe_board_machine(facts: BoardFacts, measured_on: str) -> Machine:
 def describe_system(board: Mapping[str, str | None]) -> Sequence[str]:
     """Return sentences about a Jetson's system and power mode; none for a board that has neither."""
     release = re.search(r"R(\d+) .*REVISION: ([\d.]+)", board.get("l4t") or "")
-    mode = re.sub(r"^NV Power Mode: |\s\d+$", "", board.get("power_mode") or "")
+    # Reports of earlier versions have all that nvpmodel printed.
+    mode = re.sub(r"^.*NV Power Mode: |\s\d+$", "", board.get("power_mode") or "")
     named = {
         "L4T": f"R{release[1]}.{release[2]}" if release else board.get("l4t"),
         "JetPack": board.get("jetpack"),
