@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 31
 """A longer frame is no frame of ours: something else is talking."""
 
+_MAX_HEAD_BYTES = 1 << 24
+
 _LENGTH = struct.Struct("<QI")
 
 
@@ -48,14 +50,14 @@ def read_message(stream: IO[bytes]) -> Message | None:
     if len(start) < _LENGTH.size:
         return None
     length, head_length = _LENGTH.unpack(start)
-    if length > MAX_BYTES or head_length > length:
+    if length > MAX_BYTES or head_length > min(length, _MAX_HEAD_BYTES):
         raise BrokenFrame(start.decode(errors="replace"))
     content = stream.read(length)
     if len(content) < length:
         return None
     try:
         head = json.loads(content[:head_length])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenFrame(content[:200].decode(errors="replace")) from error
     if not isinstance(head, dict):
         raise BrokenFrame(content[:200].decode(errors="replace"))

@@ -20,6 +20,10 @@ VARIABLE: Final = "COMPRESS_DEVICES"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
+Words = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""No control characters: no program takes them, and a terminal takes commands from them."""
+
+
 class NamedDevice(BaseModel):
     """One table of the file, ``[devices.my-pi]``.
 
@@ -33,9 +37,9 @@ class NamedDevice(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     address: str
-    python: str = "python3"
-    folder: str | None = None
-    ssh: str = ""
+    python: Words = "python3"
+    folder: Words | None = None
+    ssh: Words = ""
 
     def board(self) -> Board:
         """Return the board.

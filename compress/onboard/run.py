@@ -3,7 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from compress.data.samples import SampleSet
 from compress.data.subset import take
 from compress.devices.ssh.address import Board
 from compress.devices.ssh.agent import Agent
+from compress.devices.ssh.answers import Timed
 from compress.devices.ssh.probe import BoardFacts, ask_facts, describe_board_machine
 from compress.devices.ssh.session import measure_peak_on_board, open_on_board, time_on_board
 from compress.machine import core_count
@@ -66,9 +67,9 @@ def _run_kit(
         agent.put(file.path, file.path.name)
     progress(f"{engine.target}: send to {device}", len(sent), len(sent))
     answer = _follow(agent, engine, plan, progress)
-    text = answer.payload.decode()
+    text = answer.payload.decode(errors="replace")
     report = parse_board_report(text, f"{NAME} of {device}")
-    agent.get(ENGINE, engine.folder / ENGINE)
+    agent.get(ENGINE, engine.folder / ENGINE, size=report.engine.bytes, sha256=report.engine.sha256)
     write_atomically(engine.folder / NAME, text.encode())
     judged = Judged(original, samples, plan.metric, plan.options.seed)
     measured = measure_from_report(report, judged, None, device)
@@ -160,12 +161,12 @@ def _time_graphs(
     limits = Limits(seconds=options.latency_seconds)
     batch = len(next(iter(feed.values())))
     latency = summarize_timings(timings, threads=options.threads, batch=batch, limits=limits, seed=options.seed)
-    throttled = tuple(found["throttled"])
-    if throttled:
-        said = f"THROTTLED while it was measured ({', '.join(throttled)}): cool the board, or its power supply is weak."
+    if found.throttled:
+        why = ", ".join(found.throttled)
+        said = f"THROTTLED while it was measured ({why}): cool the board, or its power supply is weak."
         latency = latency.model_copy(update={"notes": (said, *latency.notes)})
     progress(task, 1, 1)
-    return latency, timings, _read_energy(found["power"], throttled)
+    return latency, timings, _read_energy(found)
 
 
 def _measure_memory(
@@ -185,25 +186,26 @@ def _measure_memory(
     return PeakMemory(baseline_peak=peaks[0], compressed_peak=peaks[1], method=MEMORY_METHOD), ()
 
 
-def _read_timings(found: dict[str, Any]) -> Timings:
-    made = np.array(found["seconds"], dtype=np.float64).reshape(-1, 2)
-    warm = np.array(found["warm_up"], dtype=np.float64).reshape(-1, 2)
-    before, after = (Pressure(p["total"], p["busy"], p["own"], p["steal"]) for p in found["pressure"])
-    return Timings(made[:, 0], made[:, 1], warm, found["steady"], (before, after))
+def _read_timings(found: Timed) -> Timings:
+    made = np.array(found.seconds, dtype=np.float64)
+    warm = np.array(found.warm_up, dtype=np.float64).reshape(-1, 2)
+    before, after = (Pressure(p.total, p.busy, p.own, p.steal) for p in found.pressure)
+    return Timings(made[:, 0], made[:, 1], warm, found.steady, (before, after))
 
 
-def _read_energy(power: dict[str, Any] | None, throttled: tuple[str, ...]) -> Energy | None:
+def _read_energy(found: Timed) -> Energy | None:
     """Return the board's power while both engines ran in turn, which cannot be told apart; None where unmeasured."""
-    if power is None and not throttled:
+    power = found.power
+    if power is None and not found.throttled:
         return None
     return Energy(
         baseline_joules=None,
         compressed_joules=None,
         baseline_watts=None,
-        compressed_watts=power["watts"] if power else None,
-        rails=power["rails"] if power else {},
-        temperature_celsius=power["temperature_celsius"] if power else None,
-        throttled=throttled,
+        compressed_watts=power.watts if power else None,
+        rails=power.rails if power else {},
+        temperature_celsius=power.temperature_celsius if power else None,
+        throttled=found.throttled,
         method="mean while both engines ran in turn (tegrastats)" if power else "not measured",
     )
 

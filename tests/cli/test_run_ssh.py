@@ -18,6 +18,7 @@ import sshd
 from small_project import Compress
 
 from compress.devices.names import VARIABLE
+from compress.devices.ssh.address import parse_address
 from compress.machine import detect_isa
 from compress.report.schema import schema_path
 
@@ -233,6 +234,8 @@ def test_devices_are_kept_shown_checked_and_forgotten(compress: Compress, jetson
         ("[devices.x]\naddress = 'ssh://h'\npyton = '3'\n", "Did you mean `python`?"),
         ("[devices.x\n", "is not valid TOML"),
         ("[devices.'a b']\naddress = 'ssh://h'\n", "devices"),
+        ("[devices.x]\naddress = 'ssh://h'\npython = \"py\\u0000thon\"\n", "[devices.x]: `python`"),
+        ("[devices.x]\naddress = 'ssh://h'\nfolder = \"a\\u001b[2J\"\n", "[devices.x]: `folder`"),
     ],
 )
 def test_a_damaged_file_of_devices_is_told(
@@ -245,7 +248,21 @@ def test_a_damaged_file_of_devices_is_told(
     assert words in done.err
 
 
-@pytest.mark.parametrize("address", ["pi@host", "ssh://", "ssh://u:secret@h", "ssh://h:port", "ssh://-oProxyCommand=x"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "pi@host",
+            "ssh://",
+            "ssh://u:secret@h",
+            "ssh://h:port",
+            "ssh://-oProxyCommand=x",
+            "ssh://-oX@h",
+            "ssh://a@-oX",
+        ),
+        *("ssh://ho\nst", "ssh://h\x1b[2J", "ssh://h ost", "ssh://h;x", "ssh://$h", "ssh://h%20"),
+    ],
+)
 def test_an_address_that_is_none_is_told(
     compress: Compress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
@@ -254,6 +271,20 @@ def test_an_address_that_is_none_is_told(
     assert done.code == 2
     assert "secret" not in done.err
     assert not (tmp_path / "devices.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("ssh://Lab:", "Lab", None),
+        ("ssh://pi@Lab:22/", "Lab", 22),
+        ("ssh://[fe80::1]:2222", "fe80::1", 2222),
+        ("ssh://pi@[::1]", "::1", None),
+    ],
+)
+def test_a_hosts_name_is_as_it_was_written(address: str, host: str, port: int | None) -> None:
+    board = parse_address(address)
+    assert (board.host, board.port) == (host, port)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from compress.errors import UsageError
+from compress.errors import UsageError, printable
 
 SCHEME: Final = "ssh://"
 _EXAMPLE: Final = "write ssh://user@host or ssh://user@host:2222; `compress devices add` keeps the rest"
@@ -51,8 +51,8 @@ def parse_address(text: str) -> Board:
     Raises:
         UsageError: It is no such address, or has a password or a path in it.
     """
-    if not text.startswith(SCHEME):
-        raise UsageError(f"`{text}` is no address of a board", hint=_EXAMPLE)
+    if not text.startswith(SCHEME) or not text.isprintable():
+        raise UsageError(f"`{printable(text)}` is no address of a board", hint=_EXAMPLE)
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -68,5 +68,5 @@ def parse_address(text: str) -> Board:
     if not parts.hostname:
         raise UsageError(f"`{text}` names no host", hint=_EXAMPLE)
     # urlsplit writes hosts in small letters; names in ~/.ssh/config may have capitals.
-    host = re.sub(r"^.*@|:\d+$|/$", "", text.removeprefix(SCHEME).rstrip("/"))
+    host = re.sub(r"^.*@|:\d*$", "", parts.netloc)
     return Board(host.strip("[]"), parts.username, port)

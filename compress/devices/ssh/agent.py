@@ -1,6 +1,7 @@
 """The agent on a board, seen from here: started, asked, reached again after a dropped link, ended."""
 
 import contextlib
+import os
 import subprocess
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from typing import IO, Any, Final, Self
 
 from compress.board.frames import BrokenFrame, Message, read_message, write_message
 from compress.devices.ssh.address import Board
-from compress.devices.ssh.link import explain_refusal, ssh_words
+from compress.devices.ssh.link import MOST_BYTES, explain_refusal, ssh_words
 from compress.devices.ssh.start import explain_answer, read_end, start_agent
 from compress.errors import TargetError
 from compress.store import hash_file
@@ -25,6 +26,7 @@ Told = Callable[[str, int, int], None] | None
 """Told a task, what is done of it, and what there is to do."""
 
 _GOODBYES = 2
+_LAST_WORDS_BYTES = 1 << 16
 
 LEASE: Final = "/tmp/edge-compress.lease"  # noqa: S108 - every user of the board must find it
 """The file on the board whose lock a run holds."""
@@ -65,6 +67,7 @@ class Agent:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the agent
+        self._heard = 0.0
         self._closed = threading.Event()
         threading.Thread(target=self._ping, daemon=True).start()
 
@@ -92,7 +95,7 @@ class Agent:
         self._number += 1
         request = Message({**(head or {}), "op": operation, "id": self._number}, payload)
         allowed = self._patience.call if seconds is None else seconds
-        deadline, dropped = time.monotonic() + allowed, None
+        deadline, dropped = time.monotonic() + allowed, 0.0
         while True:
             answer = self._exchange(request, deadline, progress)
             if answer is not None:
@@ -102,7 +105,8 @@ class Agent:
                     f"{self.board.device} gave no answer to `{operation}` within {allowed:g} s",
                     hint="is the board busy with something else?",
                 )
-            dropped = dropped or time.monotonic()
+            if self._heard >= dropped:
+                dropped = time.monotonic()
             self._reconnect(dropped)
 
     def put(self, path: Path, name: str, progress: Callable[[int, int], None] | None = None) -> None:
@@ -122,20 +126,25 @@ class Agent:
                 if total == 0:
                     return
 
-    def get(self, name: str, path: Path) -> None:
-        """Fetch a file of the agent's folder.
+    def get(self, name: str, path: Path, *, size: int, sha256: str) -> None:
+        """Fetch a file of the agent's folder, of so many bytes and with that SHA-256.
 
         Raises:
-            TargetError: It is not there, or the link is gone.
+            TargetError: It is not there, is another, or the link is gone.
         """
         offset = 0
         with path.open("wb") as file:
-            while True:
-                answer = self.call("get", {"name": name, "offset": offset})
-                file.write(answer.payload)
-                offset += len(answer.payload)
-                if offset >= answer.head["total"] or not answer.payload:
-                    return
+            while offset < size:
+                content = self.call("get", {"name": name, "offset": offset}).payload
+                if not 0 < len(content) <= size - offset:
+                    break
+                file.write(content)
+                offset += len(content)
+        if offset != size or hash_file(path) != sha256:
+            raise TargetError(
+                f"{self.board.device} sends another {name} than the one it told of ({size} bytes, SHA-256 {sha256})",
+                hint="run again; does something else write there?",
+            )
 
     def close(self) -> None:
         """End the agent on the board: it removes its folder and gives the board free."""
@@ -157,9 +166,16 @@ class Agent:
                 process = self._process
                 assert process is not None and process.stdin is not None  # noqa: S101, PT018 a pipe
                 write_message(process.stdin, Message({"op": "goodbye"}))
+        except (TargetError, OSError, ValueError):
+            return False
+        # An answer that nobody waits for any more must not stand in the way.
+        threading.Thread(target=_drain, args=(process.stdout,), daemon=True).start()
+        try:
             # The relay ends once the folder is gone.
             return process.wait(timeout=self._patience.start) == 0
-        except (TargetError, OSError, ValueError, subprocess.TimeoutExpired):
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
             return False
 
     def _exchange(self, request: Message, deadline: float, progress: Told) -> Message | None:
@@ -169,18 +185,21 @@ class Agent:
                 self._connect()
             process = self._process
             assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+            timer = threading.Timer(max(0.0, deadline - time.monotonic()), process.kill)
+            timer.start()
             try:
                 write_message(process.stdin, request)
             except (OSError, ValueError):
+                timer.cancel()
                 return None
-        timer = threading.Timer(max(0.0, deadline - time.monotonic()), process.kill)
-        timer.start()
         try:
             while (answer := read_message(process.stdout)) is not None:
+                self._heard = time.monotonic()
                 if answer.head.get("id") == request.head["id"]:
                     return answer
-                if progress is not None and answer.head.get("status"):
-                    progress(*answer.head["status"])
+                match answer.head.get("status"):
+                    case [str(task), int(done), int(total)] if progress is not None:
+                        progress(task, done, total)
         except BrokenFrame as error:
             raise TargetError(
                 f"{self.board.device} prints something of its own: {str(error)[:80]!r}",
@@ -230,14 +249,20 @@ class Agent:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._messages.seek(0)
+        self._messages.seek(max(0, self._said_bytes() - _LAST_WORDS_BYTES))
         return process.returncode, self._messages.read().decode(errors="replace").strip()
+
+    def _said_bytes(self) -> int:
+        return os.fstat(self._messages.fileno()).st_size
 
     def _ping(self) -> None:
         while not self._closed.wait(self._patience.ping):
             with self._lock, contextlib.suppress(OSError, ValueError):
-                if self._process is not None and self._process.stdin is not None:
-                    write_message(self._process.stdin, Message({"op": "ping"}))
+                if self._process is None or self._process.stdin is None:
+                    continue
+                if self._said_bytes() > MOST_BYTES:
+                    self._process.kill()
+                write_message(self._process.stdin, Message({"op": "ping"}))
 
     def _checked(self, answer: Message) -> Message:
         if "error" not in answer.head:
@@ -251,3 +276,9 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _drain(stream: IO[bytes] | None) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while stream is not None and stream.read(_LAST_WORDS_BYTES):
+            pass

@@ -38,7 +38,7 @@ try:
         os.fsync(file.fileno())
 except OSError as error:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    give_up(error=error.strerror or str(error), kind="disk" if full else "failed", folder=base)
+    give_up(error="%s (%s)" % (error.strerror or error, base), kind="disk" if full else "folder")
 import subprocess
 done = subprocess.run([sys.executable, path, "start", folder, lease, run, grace], stdout=subprocess.PIPE)
 try:

@@ -1,12 +1,15 @@
 """The system's ssh: commands on the board, and what its refusals mean."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import IO, Final
 
 from compress.devices.ssh.address import Board
 from compress.errors import TargetError
@@ -18,6 +21,9 @@ CONNECT_SECONDS: Final = 10
 _ALIVE_SECONDS = 5
 _ALIVE_COUNT = 3
 _SSH_FAILED = 255
+_TICK_SECONDS = 0.2
+MOST_BYTES: Final = 1 << 24
+"""Of what a command there may print."""
 _NO_PROGRAM = (126, 127)
 
 
@@ -49,6 +55,10 @@ def ssh_words(board: Board, command: Sequence[str]) -> list[str]:
         "ControlPath": "none",
         "ClearAllForwardings": "yes",
         "RemoteCommand": "none",
+        "PermitLocalCommand": "no",
+        # Nor is the board to use this computer's keys or screen.
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
     }
     words = [*program, "-T", *board.ssh, *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
     port = ["-p", str(board.port)] if board.port is not None else []
@@ -72,23 +82,51 @@ def call_board(board: Board, command: Sequence[str], content: bytes = b"", *, se
     Raises:
         TargetError: The board cannot be reached, refuses the key, is not the one that it was, or takes too long.
     """
-    try:
-        done = subprocess.run(  # noqa: S603 - the user's ssh, words that were checked and quoted
-            ssh_words(board, command), input=content, capture_output=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise TargetError(
-            f"{board.device} gave no answer within {seconds:g} s", hint=f"does `ssh {board.login} true` return?"
-        ) from None
-    errors = done.stderr.decode(errors="replace").strip()
-    if done.returncode == _SSH_FAILED:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as said:
+        code = _run(board, ssh_words(board, command), content, output, said, seconds)
+        printed, errors = _read(output), _read(said).decode(errors="replace").strip()
+    if code == _SSH_FAILED:
         raise explain_refusal(board, errors)
-    if done.returncode in _NO_PROGRAM:
+    if code in _NO_PROGRAM:
         raise TargetError(
             f"{board.device} has no `{command[0]}`",
             hint="install Python 3.9 or newer there, or name it: compress devices add NAME ADDRESS --python PATH",
         )
-    return Said(done.returncode, done.stdout, errors)
+    return Said(code, printed, errors)
+
+
+def _run(board: Board, words: Sequence[str], content: bytes, output: IO[bytes], said: IO[bytes], seconds: float) -> int:
+    """Return ssh's exit code; a board that takes too long or prints without end is left."""
+    deadline = time.monotonic() + seconds
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=output, stderr=said)  # noqa: S603 - checked, quoted
+    try:
+        rest: bytes | None = content
+        while True:
+            try:
+                process.communicate(rest, timeout=_TICK_SECONDS)
+                return process.returncode
+            except subprocess.TimeoutExpired:
+                rest = None
+            if time.monotonic() > deadline:
+                raise TargetError(
+                    f"{board.device} gave no answer within {seconds:g} s", hint=f"does `ssh {board.login} true` return?"
+                )
+            if any(os.fstat(file.fileno()).st_size > MOST_BYTES for file in (output, said)):
+                raise TargetError(
+                    f"{board.device} prints without end", hint=f"what does `ssh {board.login} true` print?"
+                )
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+
+
+def _read(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read(MOST_BYTES)
 
 
 def explain_refusal(board: Board, errors: str) -> TargetError:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
-
 from compress.board.watch import describe_throttling
 from compress.devices.ssh.address import Board
 from compress.devices.ssh.agent import Agent
+from compress.devices.ssh.answers import Facts, read_answer
 from compress.errors import TargetError, UsageError
 from compress.machine import ARM_PARTS, Isa, isa_of
 from compress.report.board_record import Host
@@ -52,13 +51,8 @@ def ask_facts(agent: Agent) -> BoardFacts:
     Raises:
         TargetError: The link is gone, or the answer is none that this version understands.
     """
-    head = agent.call("facts").head
-    try:
-        return BoardFacts(Host.model_validate(head["host"]), head["board"], head["throttled"])
-    except (ValidationError, KeyError) as error:
-        raise TargetError(
-            f"{agent.board.device} says of itself what nobody understands: {error}", hint="report it with this message"
-        ) from error
+    said = read_answer(agent.board, Facts, agent.call("facts").head)
+    return BoardFacts(said.host, said.board, said.throttled)
 
 
 def probe_board(board: Board) -> BoardFacts:

@@ -1,13 +1,14 @@
 """ONNX Runtime engines on a board: run on streamed samples, or timed in turn."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.board.frames import pack_arrays, unpack_arrays
+from compress.board.frames import pack_arrays
 from compress.devices.ssh.agent import Agent
+from compress.devices.ssh.answers import Opened, Peak, Timed, read_answer, read_outputs
 from compress.runtimes import Feed
 
 _MARGIN_SECONDS = 600.0
@@ -34,7 +35,7 @@ class BoardSession:
         """
         described, payload = pack_arrays(dict(feed))
         answer = self._agent.call("run", {"engine": self._name, "arrays": described}, payload)
-        return unpack_arrays(answer.head["arrays"], answer.payload)
+        return read_outputs(self._agent.board, answer)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +59,7 @@ def open_on_board(agent: Agent, file: str, name: str, *, threads: int) -> BoardS
         TargetError: No ONNX Runtime there, or it refuses the file.
     """
     answer = agent.call("open", {"engine": name, "name": file, "threads": threads})
-    return BoardSession(agent, name, answer.head["versions"])
+    return BoardSession(agent, name, read_answer(agent.board, Opened, answer.head).versions.model_dump())
 
 
 def measure_peak_on_board(agent: Agent, file: str, feed: Feed, *, threads: int) -> int | str:
@@ -75,13 +76,14 @@ def measure_peak_on_board(agent: Agent, file: str, feed: Feed, *, threads: int) 
     """
     described, payload = pack_arrays(dict(feed))
     head = {"name": file, "threads": threads, "arrays": described, "seconds": _MEMORY_SECONDS}
-    answer = agent.call("memory", head, payload, seconds=_MEMORY_SECONDS + _MARGIN_SECONDS).head
-    return int(answer["bytes"]) if "bytes" in answer else str(answer["reason"])
+    answer = agent.call("memory", head, payload, seconds=_MEMORY_SECONDS + _MARGIN_SECONDS)
+    peak = read_answer(agent.board, Peak, answer.head)
+    return peak.bytes if peak.bytes is not None else peak.reason or "the board does not say why"
 
 
 def time_on_board(
     agent: Agent, names: tuple[str, str], feed: Feed, *, seconds: float, rounds: int, lock_clocks: bool
-) -> dict[str, Any]:
+) -> Timed:
     """Return what :func:`compress.board.engine.time_in_turn` measures of two engines that were opened.
 
     Raises:
@@ -90,4 +92,4 @@ def time_on_board(
     described, payload = pack_arrays(dict(feed))
     settings = {"engines": list(names), "arrays": described, "seconds": seconds, "rounds": rounds}
     head = {**settings, "lock_clocks": lock_clocks}
-    return agent.call("time", head, payload, seconds=seconds + _MARGIN_SECONDS).head
+    return read_answer(agent.board, Timed, agent.call("time", head, payload, seconds=seconds + _MARGIN_SECONDS).head)

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from compress.devices.ssh.address import Board
+from compress.devices.ssh.answers import End, Start, read_answer
 from compress.devices.ssh.bootstrap import BOOTSTRAP, OLDEST_PYTHON
 from compress.devices.ssh.link import call_board
 from compress.errors import TargetError
@@ -39,34 +40,34 @@ def start_agent(board: Board, lease: str, *, grace: float, seconds: float) -> st
     words = [board.python, "-c", BOOTSTRAP, board.folder or "", str(len(archive)), sha256(archive).hexdigest()]
     said = call_board(board, [*words, lease, run, str(grace)], archive, seconds=seconds)
     try:
-        answer = json.loads(said.output)
-    except ValueError:
+        answer = read_answer(board, Start, json.loads(said.output))
+    except (ValueError, RecursionError):
         last = (said.errors or said.output.decode(errors="replace")).strip().splitlines()[-1:] or ["nothing"]
         raise TargetError(
             f"the agent does not start on {board.device}: it said {last[0]!r}",
             hint="the shell's start files there must print nothing where nobody is at a terminal",
         ) from None
-    if "python" in answer:
+    if answer.python is not None:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         raise TargetError(
-            f"{board.device} has Python {answer['python']}, and the agent needs {oldest} or newer",
+            f"{board.device} has Python {answer.python}, and the agent needs {oldest} or newer",
             hint="install one there and name it: compress devices add NAME ADDRESS --python PATH",
         )
-    if "busy" in answer:
+    if answer.busy is not None:
         raise TargetError(
-            f"{board.device} is taken: {_describe_lease(answer['busy'])}",
+            f"{board.device} is taken: {_describe_lease(answer.busy)}",
             hint="wait for that run; two at once would measure each other",
         )
-    if "error" in answer:
-        raise explain_answer(board, answer)
-    return str(answer["folder"])
+    if answer.folder is None or answer.error is not None:
+        raise explain_answer(board, {"error": answer.error or "the agent does not start", "kind": answer.kind})
+    return answer.folder
 
 
 def _describe_lease(text: str) -> str:
     try:
         held = json.loads(text)
         return f"{held['user']} on {held['from']} measures there since {held['since']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "another run measures there"
 
 
@@ -77,6 +78,11 @@ def explain_answer(board: Board, answer: Mapping[str, Any]) -> TargetError:
             f"{board.device} has no room left: {answer['error']}",
             hint="free some there, or name another folder: compress devices add NAME ADDRESS --folder PATH",
         )
+    if answer.get("kind") == "folder":
+        return TargetError(
+            f"{board.device}: the agent has no place: {answer['error']}",
+            hint="name a folder that you may write to: compress devices add NAME ADDRESS --folder PATH",
+        )
     return TargetError(f"{board.device}: {answer['error']}", hint="`compress devices check` says what works there")
 
 
@@ -84,7 +90,7 @@ def read_end(said: str) -> str | None:
     """Return how the keeper ended, where the relay told."""
     for line in said.splitlines():
         if line.startswith("{"):
-            with contextlib.suppress(ValueError, KeyError):
-                told = json.loads(line)
-                return ", ".join([told["how"], *told["last"]])
+            with contextlib.suppress(ValueError, RecursionError):
+                told = End.model_validate(json.loads(line))
+                return ", ".join([told.how, *told.last])
     return None

@@ -19,6 +19,7 @@ import pytest
 import sshd
 from qdq_graphs import residual_net, samples
 
+from compress.board.frames import Message, write_message
 from compress.board.keeper import take_lease
 from compress.devices.ssh.agent import Agent, Patience
 from compress.devices.ssh.link import VARIABLE, ssh_words
@@ -26,6 +27,7 @@ from compress.devices.ssh.session import BoardSession, measure_peak_on_board, op
 from compress.errors import ExitCode, TargetError
 from compress.runtimes import open_graph
 from compress.runtimes.kit import write_kit
+from compress.store import hash_file
 from compress.targets import load_target
 
 QUICK = Patience(start=30, call=30, reconnect=1.0, grace=2.0, ping=0.2)
@@ -74,10 +76,10 @@ def test_two_engines_are_timed_in_turn(server: sshd.Server, lease: str, engine: 
         feed = {"x": samples(1, 2, 8, 8)}
         pair = ("original", "compressed")
         timed = time_on_board(agent, pair, feed, seconds=5, rounds=40, lock_clocks=False)
-    assert len(timed["seconds"]) == 40
-    assert all(0 < seconds < 1 for made in timed["seconds"] for seconds in made)
-    assert len(timed["warm_up"]) >= 5
-    assert timed["pressure"][1]["total"] >= timed["pressure"][0]["total"]
+    assert len(timed.seconds) == 40
+    assert all(0 < seconds < 1 for made in timed.seconds for seconds in made)
+    assert len(timed.warm_up) >= 5
+    assert timed.pressure[1].total >= timed.pressure[0].total
 
 
 def test_memory_is_measured_in_a_process_of_its_own_there(server: sshd.Server, lease: str, engine: Path) -> None:
@@ -112,7 +114,7 @@ def test_a_link_that_is_cut_while_the_board_works_does_the_work_once(
 ) -> None:
     server.stop()
     server.start(fake_jetson.make_jetson(tmp_path / "jetson", sys.executable, seconds=1.0))
-    kit, calls = tmp_path / "kit", tmp_path / "calls.jsonl"
+    kit = tmp_path / "kit"
     kit.mkdir()
     files = write_kit(residual_net(), load_target("jetson"), kit).files
     with Agent(server.board, lease=lease) as agent:
@@ -127,8 +129,8 @@ def test_a_link_that_is_cut_while_the_board_works_does_the_work_once(
             cutter.join()
         assert agent.drops >= 1
         assert report["latency"]["runs"] == 110
-        agent.get("calls.jsonl", calls)
-    made = [json.loads(line) for line in calls.read_text(encoding="utf-8").splitlines()]
+        (calls,) = server.base.glob("*/calls.jsonl")
+        made = [json.loads(line) for line in calls.read_text(encoding="utf-8").splitlines()]
     assert sum("--saveEngine=model.engine" in words for words in made) == 1
     # Once for the latency, once for the layers.
     assert sum("--exportTimes=times.json" in words for words in made) == 2
@@ -323,11 +325,14 @@ def test_files_come_back_as_they_were_sent(server: sshd.Server, lease: str, tmp_
     with Agent(server.board, lease=lease) as agent:
         agent.put(sent, "data.bin", lambda done, total: told.append((done, total)))
         agent.put(empty, "nothing.bin")
-        agent.get("data.bin", back)
+        size, digest = sent.stat().st_size, hash_file(sent)
+        agent.get("data.bin", back, size=size, sha256=digest)
         assert back.read_bytes() == sent.read_bytes()
-        agent.get("nothing.bin", back)
+        for wrong_size, wrong in ((size, "0" * 64), (size - 1, digest), (size + 1, digest)):
+            with pytest.raises(TargetError, match=r"sends another data\.bin than the one it told of"):
+                agent.get("data.bin", back, size=wrong_size, sha256=wrong)
+        agent.get("nothing.bin", back, size=0, sha256=hash_file(empty))
         assert back.read_bytes() == b""
-    size = sent.stat().st_size
     assert told == [(4 << 20, size), (size, size)]
 
 
@@ -409,6 +414,71 @@ def test_commands_and_tunnels_of_the_users_configuration_are_not_the_agents(serv
     own.write_text(config.read_text(encoding="utf-8") + "Host *\n" + said, encoding="utf-8")
     with Agent(replace(server.board, ssh=("-F", str(own))), lease=lease) as agent:
         assert agent.call("facts").head["host"]["python"]
+
+
+def test_what_the_users_configuration_forwards_stays_here(server: sshd.Server) -> None:
+    words = ssh_words(server.board, ["true"])
+    assert {"ForwardAgent=no", "ForwardX11=no", "PermitLocalCommand=no"} <= set(words)
+
+
+def test_local_commands_and_terminals_of_the_users_configuration_do_not_speak_between(
+    server: sshd.Server, lease: str
+) -> None:
+    config = server.folder / "ssh_config"
+    own = config.with_name("own_config")
+    said = "  PermitLocalCommand yes\n  LocalCommand echo hello\n  RequestTTY force\n  ForwardX11 yes\n"
+    own.write_text(config.read_text(encoding="utf-8") + "Host *\n" + said, encoding="utf-8")
+    with Agent(replace(server.board, ssh=("-F", str(own))), lease=lease) as agent:
+        assert agent.call("facts").head["host"]["python"]
+
+
+def test_a_place_that_is_not_to_be_written_is_told(server: sshd.Server, lease: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(TargetError, match=r"the agent has no place: Not a directory \(.*/file/agent\)") as raised:
+        Agent(server.board_with(folder=str(tmp_path / "file" / "agent")), lease=lease)
+    assert "--folder PATH" in str(raised.value.hint)
+
+
+def test_a_link_that_drops_again_much_later_is_made_again_too(server: sshd.Server, lease: str, tmp_path: Path) -> None:
+    server.stop()
+    server.start(fake_jetson.make_jetson(tmp_path / "jetson", sys.executable, seconds=2.0))
+    kit = tmp_path / "kit"
+    kit.mkdir()
+    files = write_kit(residual_net(), load_target("jetson"), kit).files
+    impatient = replace(QUICK, reconnect=0.8, grace=20.0)
+    with Agent(server.board, lease=lease, patience=impatient) as agent:
+        for path in files:
+            if path.name in ("model.onnx", "kit.json"):
+                agent.put(path, path.name)
+        cutters = [threading.Timer(seconds, server.cut) for seconds in (0.3, 2.5)]
+        for cutter in cutters:
+            cutter.start()
+        assert json.loads(agent.call("kit", {"lock_clocks": False}).payload)["latency"]["runs"] == 110
+        for cutter in cutters:
+            cutter.join()
+        assert agent.drops >= 2
+    assert_nothing_is_left(server)
+
+
+def test_an_answer_that_nobody_waits_for_does_not_hold_up_the_goodbye(
+    server: sshd.Server, lease: str, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(16 << 20))
+    agent = Agent(server.board, lease=lease)
+    agent.put(large, "large.bin")
+    for offset in range(0, 16 << 20, 4 << 20):
+        # What Ctrl-C leaves: asked, and not read.
+        agent._number += 1
+        message = Message({"op": "get", "id": agent._number, "name": "large.bin", "offset": offset})
+        assert agent._process is not None
+        assert agent._process.stdin is not None
+        write_message(agent._process.stdin, message)
+        time.sleep(0.3)
+    begin = time.monotonic()
+    agent.close()
+    assert time.monotonic() - begin < 20
+    assert_nothing_is_left(server)
 
 
 def test_a_home_is_the_boards_and_everything_else_is_quoted(server: sshd.Server) -> None:
