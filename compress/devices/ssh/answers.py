@@ -60,12 +60,6 @@ class Opened(Answer):
     versions: Versions
 
 
-class Piece(Answer):
-    """A part of a file whose size is ``total``."""
-
-    total: Count
-
-
 class Described(Answer):
     """One array of a message's payload."""
 
